@@ -1,0 +1,42 @@
+//! Work that waits for the disk, kept off the threads that serve connections.
+
+use std::panic;
+use std::sync::Arc;
+
+use millstream_limits::BLOCKING_READS_MAX;
+use tokio::sync::Semaphore;
+use tokio::task;
+
+/// A bounded number of threads that may block.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocking {
+    permits: Arc<Semaphore>,
+}
+
+impl Blocking {
+    pub(crate) fn new() -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(BLOCKING_READS_MAX)),
+        }
+    }
+
+    /// Runs `work` on a thread that may block, once one is free. A panic in it goes on in the caller.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let running = task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        match running.await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panicked) => panic::resume_unwind(panicked),
+                // The runtime is being torn down, and the caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}

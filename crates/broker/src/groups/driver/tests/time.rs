@@ -1,0 +1,78 @@
+//! The queue of deadlines.
+
+use super::*;
+
+#[tokio::test]
+async fn a_group_has_one_place_in_the_queue() {
+    let stage = Stage::new().await;
+    let member = stage.join_alone(&["t"]).await;
+    let groups = stage.broker.groups();
+    assert_eq!(groups.alarms.len(), 1);
+    for _ in 0..10 {
+        stage.wait(3_000);
+        groups.heartbeat(&group(), &member).unwrap();
+        assert_eq!(groups.alarms.len(), 1);
+    }
+    stage.wait(20_000);
+    assert_eq!(
+        groups.alarms.len(),
+        0,
+        "a group without members costs nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_deadline_that_comes_closer_is_seen() {
+    let stage = Stage::new().await;
+    let patient = JoinRequest {
+        session_timeout_ms: 1_000_000,
+        rebalance_timeout_ms: 1_000_000,
+        ..join_request(&["t"])
+    };
+    let groups = stage.broker.groups();
+    let first = groups.join(&group(), patient).await.unwrap();
+    stage.sync(&first, &[]).await.unwrap();
+    let two_step = JoinRequest {
+        two_step: true,
+        ..join_request(&["t"])
+    };
+    let refused = groups.join(&group(), two_step).await.unwrap_err();
+    assert_eq!(refused.error, GroupError::MemberIdRequired);
+
+    // The leader asks for a rebalance, which waits for the member to be until its id is void.
+    let rejoining = stage.join(Some(&first.member_id), &["t"]);
+    let waiting = async {
+        tokio::task::yield_now().await;
+        stage.wait(9_999);
+        stage.wait(1);
+    };
+    let (joined, ()) = tokio::join!(rejoining, waiting);
+    assert_eq!(joined.unwrap().members.len(), 1);
+    let late = stage
+        .join(Some(&refused.member_id), &["t"])
+        .await
+        .unwrap_err();
+    assert_eq!(late.error, GroupError::UnknownMember);
+}
+
+/// The task itself, on the machine's clock.
+#[tokio::test]
+async fn time_passes_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = BrokerSettings {
+        groups: GroupSettings {
+            session_timeout_min_ms: 1,
+            ..GroupSettings::default()
+        },
+        ..BrokerSettings::new(directory.path())
+    };
+    let broker = Broker::open(settings, Env::real()).await.unwrap();
+    let hasty = JoinRequest {
+        session_timeout_ms: 50,
+        ..join_request(&["t"])
+    };
+    let joined = broker.groups().join(&group(), hasty.clone()).await.unwrap();
+    let next = broker.groups().join(&group(), hasty).await.unwrap();
+    assert_eq!(next.generation, joined.generation.next());
+    assert_eq!(next.members.len(), 1, "the silent one is out");
+}

@@ -1,0 +1,16 @@
+//! Where in the state table each layer's entries lie.
+//!
+//! A key starts with a byte that says whose it is. The store keeps `00` to itself.
+//!
+//! ```text
+//! 01 | topic id            the catalogue: a topic, or the tombstone of one    millstream-catalog, entry.rs
+//! 02 01                    the cluster id, as text                            identity.rs
+//! 02 02                    the next producer id to give out, u64 big-endian   produce/producer_ids.rs
+//! 03 ..                    groups and their offsets                           groups/record
+//! ```
+
+/// The cluster id.
+pub(crate) const CLUSTER_ID: &[u8] = &[0x02, 0x01];
+
+/// The first producer id that no block has been taken from yet.
+pub(crate) const NEXT_PRODUCER_ID: &[u8] = &[0x02, 0x02];

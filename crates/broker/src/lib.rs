@@ -1,0 +1,40 @@
+//! Topics, and every way to write and read them, over one slot of the store.
+//!
+//! The broker is what all protocols share, and a library for programs that need no protocol: [`Broker::open`] on a
+//! directory is all there is to start. It knows records, topics and cursors, and must never know a protocol: no request
+//! types, no error codes, no wire formats. Every change it makes is one [`millstream_store::Commit`].
+//!
+//! Start with [`Broker`]. Its methods lie where their subject is:
+//!
+//! - [`topics`]: creating, altering and deleting topics; the handles that everything else takes.
+//! - [`produce`]: checking a batch against its topic and giving it its place; ids for idempotent producers.
+//! - [`streams`]: the stream cursor: fetching, finding offsets, cutting a partition's start.
+//! - [`groups`]: consumer groups and the offsets they commit.
+//!
+//! Queue and live cursors, routes and transactions will lie beside them.
+
+#![forbid(unsafe_code)]
+
+pub mod groups;
+pub mod produce;
+pub mod streams;
+pub mod topics;
+
+mod blocking;
+mod broker;
+mod error;
+mod identity;
+mod keys;
+mod settings;
+
+pub use broker::Broker;
+pub use error::{BrokerError, OpenError};
+pub use settings::BrokerSettings;
+
+pub use millstream_catalog::settings as topic_settings;
+pub use millstream_catalog::{
+    SettingChange, SettingError, SettingOp, Topic, TopicId, TopicName, TopicSettings,
+};
+pub use millstream_store::{
+    Admission, Appended, BackupError, BackupSummary, Offsets, SlotFailure, SlotSettings, SlotStats,
+};

@@ -1,0 +1,88 @@
+//! Making of a batch that came what the topic stores: pure, so that a test needs no broker.
+
+use bytes::{Bytes, BytesMut};
+use millstream_catalog::settings::TopicValues;
+use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
+use millstream_record::header::set_log_append_time;
+use millstream_record::{
+    Batch, BatchError, ProducePolicy, TimestampBounds, TimestampMs, TimestampType, recompress,
+    validate_produced,
+};
+
+use crate::error::BrokerError;
+
+/// A batch fit to be stored.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) batch: Batch,
+    /// The log append time that is written in it, where the topic wants that.
+    pub(super) stamp: Option<TimestampMs>,
+}
+
+/// Takes `bytes`, which a client sent, as one batch that fits a topic with these settings at the time `now`.
+///
+/// Without `compression.type`, `message.timestamp.type`, compaction or an earliest timestamp, the bytes come back as
+/// they are and the records in them are never looked at.
+pub(super) fn accept(
+    bytes: Bytes,
+    values: &TopicValues,
+    now: TimestampMs,
+) -> Result<Accepted, BrokerError> {
+    let mut batch = validate_produced(bytes, &policy(values, now))?;
+    if batch.header.transactional {
+        return Err(BrokerError::TransactionalBatch);
+    }
+    if let Some(compression) = values.compression
+        && compression.codec != batch.header.codec
+    {
+        batch = recompress(&batch, compression, BATCH_DECOMPRESSED_BYTES_MAX)?;
+        check_size(&batch, values)?;
+    }
+    let stamp = (values.timestamp_type == TimestampType::LogAppendTime).then_some(now);
+    if let Some(now) = stamp {
+        batch = stamped(batch, now)?;
+    }
+    Ok(Accepted { batch, stamp })
+}
+
+fn policy(values: &TopicValues, now: TimestampMs) -> ProducePolicy {
+    let bounds = || TimestampBounds {
+        earliest: match values.timestamp_before_max_ms {
+            i64::MAX => TimestampMs(i64::MIN),
+            before_ms => now.saturating_sub(before_ms),
+        },
+        latest: now.saturating_add(values.timestamp_after_max_ms),
+    };
+    ProducePolicy {
+        batch_bytes_max: values.max_message_bytes,
+        keys_required: values.cleanup.compact,
+        timestamps: (values.timestamp_type == TimestampType::CreateTime).then(bounds),
+        records_checked: false,
+        decompressed_bytes_max: BATCH_DECOMPRESSED_BYTES_MAX,
+    }
+}
+
+/// Another codec may have made the batch larger than the topic takes.
+fn check_size(batch: &Batch, values: &TopicValues) -> Result<(), BatchError> {
+    if batch.bytes.len() > values.max_message_bytes {
+        return Err(BatchError::TooLarge {
+            size_bytes: batch.bytes.len(),
+            max_bytes: values.max_message_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// The batch with `now` as its records' time. Its bytes are written in place where nobody else holds them.
+fn stamped(batch: Batch, now: TimestampMs) -> Result<Batch, BatchError> {
+    let mut bytes = batch
+        .bytes
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    set_log_append_time(&mut bytes, now);
+    Batch::parse(bytes.freeze())
+}
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

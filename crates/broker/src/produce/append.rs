@@ -1,0 +1,73 @@
+//! Appending a batch to a partition.
+
+use bytes::Bytes;
+use millstream_record::{ProducerEpoch, ProducerId};
+use millstream_store::{Admission, Append, Appended, Commit, Ticket};
+use smallvec::smallvec;
+
+use super::accept::accept;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::topics::PartitionHandle;
+
+/// A batch that has its place, and is not yet as durable as its topic promises.
+#[derive(Debug)]
+#[must_use = "a batch counts as written only once it is durable"]
+pub struct Appending {
+    appended: Appended,
+    durable: Ticket,
+}
+
+impl Appending {
+    /// Where the batch goes.
+    pub fn appended(&self) -> Appended {
+        self.appended
+    }
+
+    /// Waits until the batch is as durable as its topic promises; only then may it be acknowledged. Dropping the wait
+    /// does not undo the append.
+    pub async fn durable(self) -> Result<Appended, BrokerError> {
+        self.durable.await?;
+        Ok(self.appended)
+    }
+}
+
+impl Broker {
+    /// Waits until there is memory for `bytes` more: how producers are slowed down. Hold what comes back until the
+    /// append has returned.
+    pub async fn admit(&self, bytes: usize) -> Admission {
+        self.inner.slot.admit(bytes).await
+    }
+
+    /// Appends `batch`, exactly one record batch, to the partition. Never waits: batches get their offsets in the order
+    /// of the calls, and become durable behind the caller's back.
+    ///
+    /// A batch that an idempotent producer sends again is not written again; it gets the offsets it had, and is durable
+    /// when the first one is.
+    pub fn append(
+        &self,
+        partition: &PartitionHandle,
+        batch: Bytes,
+    ) -> Result<Appending, BrokerError> {
+        let topic = partition.topic().current();
+        let accepted = accept(batch, topic.settings.values(), self.now())?;
+        let append = Append {
+            targets: smallvec![partition.log.id()],
+            header: accepted.batch.header,
+            batch: accepted.batch.bytes,
+            stamp: accepted.stamp,
+        };
+        let sequenced = self.inner.slot.commit(Commit::append(append))?;
+        Ok(Appending {
+            appended: sequenced.appends[0],
+            durable: sequenced.durable,
+        })
+    }
+
+    /// A producer id that was never given out before, and the epoch to start with: for a producer without a
+    /// transactional id (KIP-98).
+    pub async fn init_producer_id(&self) -> Result<(ProducerId, ProducerEpoch), BrokerError> {
+        let id = self.inner.producer_ids.next(&self.inner.slot).await?;
+        Ok((id, ProducerEpoch(0)))
+    }
+}

@@ -1,0 +1,12 @@
+//! Writing records: what a topic takes, and where a batch goes.
+//!
+//! [`Broker::append`](crate::Broker::append) is the hot path. It reads a batch's bytes once, for the checksum, and hands
+//! them on as they are; only a topic that asks for more (its own codec or timestamps, keys, an earliest timestamp) has
+//! them decoded or copied.
+
+mod accept;
+mod append;
+mod producer_ids;
+
+pub use append::Appending;
+pub(crate) use producer_ids::ProducerIds;

@@ -1,0 +1,138 @@
+//! Fetching from many partitions, and waiting for more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_record::{LeaderEpoch, Offset};
+use millstream_store::Wake;
+
+use super::Isolation;
+use super::gather::{FetchedPart, Gathering};
+use crate::broker::Broker;
+use crate::topics::PartitionHandle;
+
+/// What to read, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct FetchSpec {
+    /// The partitions, in the order in which they may use up `max_bytes`.
+    pub parts: Vec<FetchPart>,
+    /// The most to return, in bytes; but for the first batch that is found, which is returned whatever its size.
+    pub max_bytes: usize,
+    /// Wait until there are so many bytes.
+    pub min_bytes: usize,
+    /// But no longer than this.
+    pub max_wait: Duration,
+    /// Which records are seen.
+    pub isolation: Isolation,
+}
+
+impl FetchSpec {
+    /// Reads from one partition what is there: up to 1 MiB, without waiting.
+    pub fn of(partition: &PartitionHandle, from: Offset) -> Self {
+        const MAX_BYTES: usize = 1 << 20;
+        Self {
+            parts: vec![FetchPart::of(partition, from, MAX_BYTES)],
+            max_bytes: MAX_BYTES,
+            min_bytes: 1,
+            max_wait: Duration::ZERO,
+            isolation: Isolation::default(),
+        }
+    }
+
+    /// The same, but waits up to `max_wait` for a first record.
+    #[must_use]
+    pub fn waiting(self, max_wait: Duration) -> Self {
+        Self { max_wait, ..self }
+    }
+}
+
+/// What to read from one partition.
+#[derive(Debug, Clone)]
+pub struct FetchPart {
+    /// The partition.
+    pub partition: PartitionHandle,
+    /// The first record wanted. The batch that contains it is returned whole.
+    pub from: Offset,
+    /// The leader epoch that the reader believes to be in force; a wrong one is refused (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record before `from`, if the reader wants to be told whether that record still exists
+    /// (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// The most to return from this partition, in bytes.
+    pub max_bytes: usize,
+}
+
+impl FetchPart {
+    /// Reads up to `max_bytes` from `from`, believing nothing about leaderships.
+    pub fn of(partition: &PartitionHandle, from: Offset, max_bytes: usize) -> Self {
+        Self {
+            partition: partition.clone(),
+            from,
+            leader_epoch: None,
+            last_fetched_epoch: None,
+            max_bytes,
+        }
+    }
+}
+
+impl Broker {
+    /// Reads from several partitions; one answer for each part, in their order.
+    ///
+    /// Returns as soon as `min_bytes` are there, a part fails or diverges, nothing more could fit, or `max_wait` is
+    /// over. While waiting, the fetch sleeps until a partition of it has something new. What it has read stays read:
+    /// every batch is looked up once.
+    pub async fn fetch(&self, spec: FetchSpec) -> Vec<FetchedPart> {
+        let max_wait = spec.max_wait;
+        let mut gathering = self.gather(Gathering::new(spec)).await;
+        if gathering.is_done() || max_wait.is_zero() {
+            return gathering.finish();
+        }
+        let deadline = tokio::time::sleep(max_wait);
+        tokio::pin!(deadline);
+        loop {
+            // Registered before the next look, so that nothing which comes after the look is missed.
+            let alarm = Alarm::new();
+            gathering.wake_on_append(&alarm.0);
+            gathering = self.gather(gathering).await;
+            if gathering.is_done() {
+                return gathering.finish();
+            }
+            tokio::select! {
+                () = alarm.0.wait() => {}
+                () = &mut deadline => return gathering.finish(),
+            }
+        }
+    }
+
+    /// One look at all partitions. Goes to a thread that may block as soon as one needs the disk, and stays there.
+    async fn gather(&self, mut gathering: Gathering) -> Gathering {
+        match gathering.look() {
+            None => gathering,
+            Some(on_disk) => {
+                self.inner
+                    .blocking
+                    .run(move || {
+                        gathering.look_on_disk(on_disk);
+                        gathering
+                    })
+                    .await
+            }
+        }
+    }
+}
+
+/// The wake of one wait. It goes off at the latest when the wait is over: partitions that had nothing new then know that
+/// they can forget it.
+struct Alarm(Arc<Wake>);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(Arc::new(Wake::new()))
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.fire();
+    }
+}

@@ -1,0 +1,70 @@
+//! The handles of all topics.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use millstream_catalog::{Catalog, Topic, TopicId, TopicName};
+use millstream_store::{Partition, PartitionId, Slot};
+
+use super::handle::TopicHandle;
+use crate::error::OpenError;
+
+/// The handles of all topics.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    by_name: BTreeMap<TopicName, Arc<TopicHandle>>,
+    by_id: HashMap<TopicId, Arc<TopicHandle>>,
+}
+
+impl Registry {
+    /// Connects every topic of `catalog` with its partitions in `slot`, and tells those how their records are kept.
+    pub(crate) fn open(slot: &Slot, catalog: &Catalog) -> Result<Self, OpenError> {
+        let mut registry = Self::default();
+        for topic in catalog.topics() {
+            let logs = logs(slot, topic)?;
+            let policy = topic.settings.values().partition_policy();
+            for log in &logs {
+                slot.set_policy(log.id(), policy);
+            }
+            registry.insert(TopicHandle::new(Arc::clone(topic), logs));
+        }
+        Ok(registry)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<TopicHandle>> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn by_id(&self, id: TopicId) -> Option<&Arc<TopicHandle>> {
+        self.by_id.get(&id)
+    }
+
+    /// In the order of their names.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<TopicHandle>> {
+        self.by_name.values()
+    }
+
+    pub(super) fn insert(&mut self, topic: Arc<TopicHandle>) {
+        self.by_name
+            .insert(topic.name().clone(), Arc::clone(&topic));
+        self.by_id.insert(topic.id(), topic);
+    }
+
+    pub(super) fn remove(&mut self, id: TopicId) {
+        if let Some(topic) = self.by_id.remove(&id) {
+            self.by_name.remove(topic.name());
+        }
+    }
+}
+
+fn logs(slot: &Slot, topic: &Topic) -> Result<Vec<Arc<Partition>>, OpenError> {
+    let log = |(index, id): (u32, PartitionId)| {
+        let topic = topic.name.clone();
+        slot.partition(id)
+            .ok_or(OpenError::MissingPartition { topic, index, id })
+    };
+    (0..)
+        .zip(topic.partitions.iter().copied())
+        .map(log)
+        .collect()
+}

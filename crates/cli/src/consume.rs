@@ -1,0 +1,285 @@
+//! `millstream consume`: reads records and prints them.
+
+mod format;
+mod range;
+
+use std::io::{BufWriter, Write};
+
+use clap::Args;
+use millstream_client::{
+    Chunk, Client, Consumer, ConsumerConfig, GroupConfig, GroupConsumer, GroupEvent, OffsetSpec,
+    StartAt, TopicPartition,
+};
+use millstream_record::Offset;
+
+use self::format::Format;
+use self::range::Range;
+use crate::connect::{Connect, block_on};
+use crate::point::{FORMS, Point};
+
+const EXAMPLES: &str = "\
+Formats:
+  plain      the value
+  json       a JSON object a line, which `millstream produce --format json` takes
+  TEMPLATE   text with {topic} {partition} {offset} {timestamp} {key} {value} {headers}, \\n and \\t
+
+Examples:
+  millstream consume orders                            all there is
+  millstream consume orders --follow                   what comes from now on
+  millstream consume orders --from -10 --follow        the last 10 records of each partition, and what comes
+  millstream consume orders --from 2h --to 1h --format json
+  millstream consume orders --group billing --follow --format '{offset} {key}: {value}'";
+
+/// Arguments of `millstream consume`.
+#[derive(Debug, Args)]
+#[command(after_help = format!("{FORMS}\n\n{EXAMPLES}"))]
+pub(crate) struct Consume {
+    #[command(flatten)]
+    connect: Connect,
+    /// The topic.
+    topic: String,
+    /// Where to start. By default at the first record, or with --follow at the end. In a group it counts only where the
+    /// group has committed nothing, and has to be earliest or latest.
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    from: Option<Point>,
+    /// Where to stop, not included. By default at what is the end now.
+    #[arg(
+        long,
+        value_name = "PLACE",
+        allow_hyphen_values = true,
+        conflicts_with = "follow"
+    )]
+    to: Option<Point>,
+    /// Go on when the end is reached, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+    /// Stop after so many records.
+    #[arg(long, short = 'n', value_name = "N")]
+    max: Option<u64>,
+    /// Read only these partitions; may be given more than once.
+    #[arg(long, short, value_name = "N", conflicts_with = "group")]
+    partition: Vec<i32>,
+    /// Read as a member of this group, and commit what was printed.
+    #[arg(long, short, value_name = "GROUP")]
+    group: Option<String>,
+    /// A static member's own name in the group.
+    #[arg(long, value_name = "NAME", requires = "group")]
+    instance: Option<String>,
+    /// How to print a record: plain, json or a template.
+    #[arg(long, value_name = "FORMAT", default_value = "plain")]
+    format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+/// Where printing has come to.
+struct Printing {
+    out: BufWriter<std::io::Stdout>,
+    format: Format,
+    left: Option<u64>,
+    range: Range,
+}
+
+impl Consume {
+    /// Does it.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        block_on(async {
+            let client = self.connect.client().await?;
+            let mut printing = Printing {
+                out: BufWriter::with_capacity(64 << 10, std::io::stdout()),
+                format: if self.json {
+                    Format::Json
+                } else {
+                    self.format.clone()
+                },
+                left: self.max,
+                range: Range::default(),
+            };
+            match &self.group {
+                Some(group) => self.consume_in_group(&client, group, &mut printing).await?,
+                None => self.consume_alone(&client, &mut printing).await?,
+            }
+            printing.out.flush()?;
+            Ok(())
+        })
+    }
+
+    async fn consume_alone(&self, client: &Client, printing: &mut Printing) -> anyhow::Result<()> {
+        let partitions = self.partitions(client).await?;
+        let default = if self.follow {
+            Point::Latest
+        } else {
+            Point::Earliest
+        };
+        let starts = self
+            .from
+            .unwrap_or(default)
+            .resolve(client, &partitions)
+            .await?;
+        if !self.follow {
+            let ends = self
+                .to
+                .unwrap_or(Point::Latest)
+                .resolve(client, &partitions)
+                .await?;
+            printing.range = Range::new(&starts, ends);
+        }
+        if printing.is_over() {
+            return Ok(());
+        }
+        let starts: Vec<_> = starts
+            .into_iter()
+            .map(|(partition, offset)| (partition, StartAt::Offset(offset)))
+            .collect();
+        let mut consumer = Consumer::new(client, ConsumerConfig::default());
+        consumer.assign(&starts).await?;
+        while !printing.is_over() {
+            let chunk = tokio::select! {
+                chunk = consumer.next() => chunk?,
+                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+            };
+            printing.print(&chunk)?;
+        }
+        Ok(())
+    }
+
+    async fn partitions(&self, client: &Client) -> anyhow::Result<Vec<TopicPartition>> {
+        let topic = client.topic(&self.topic).await?;
+        for &number in &self.partition {
+            topic.partition(number)?;
+        }
+        Ok(topic
+            .partitions
+            .iter()
+            .filter(|partition| {
+                self.partition.is_empty() || self.partition.contains(&partition.number)
+            })
+            .map(|partition| TopicPartition::new(topic.name.clone(), partition.number))
+            .collect())
+    }
+
+    async fn consume_in_group(
+        &self,
+        client: &Client,
+        group: &str,
+        printing: &mut Printing,
+    ) -> anyhow::Result<()> {
+        let default = if self.follow {
+            Point::Latest
+        } else {
+            Point::Earliest
+        };
+        let start = match self.from.unwrap_or(default) {
+            Point::Earliest => OffsetSpec::Earliest,
+            Point::Latest => OffsetSpec::Latest,
+            _ => anyhow::bail!(
+                "in a group --from is earliest or latest, for where the group has committed nothing; to move a group use \
+                 `millstream group reset-offsets {group} --topic {} --to PLACE`",
+                self.topic
+            ),
+        };
+        let config = GroupConfig {
+            instance_id: self.instance.clone(),
+            start,
+            ..GroupConfig::new(group, vec![self.topic.clone()])
+        };
+        let mut member = GroupConsumer::new(client, config, ConsumerConfig::default());
+        let outcome = self
+            .print_as_member(client, group, &mut member, printing)
+            .await;
+        // What was printed is committed, whatever ended it.
+        printing.out.flush()?;
+        member.close().await?;
+        outcome
+    }
+
+    async fn print_as_member(
+        &self,
+        client: &Client,
+        group: &str,
+        member: &mut GroupConsumer,
+        printing: &mut Printing,
+    ) -> anyhow::Result<()> {
+        loop {
+            let event = tokio::select! {
+                event = member.next() => event?,
+                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+            };
+            match event {
+                GroupEvent::Assigned(partitions) => {
+                    eprintln!(
+                        "reading {} partitions of '{}' in group '{group}'",
+                        partitions.len(),
+                        self.topic
+                    );
+                    if !self.follow {
+                        printing.range = self.range_in_group(client, group, &partitions).await?;
+                    }
+                }
+                GroupEvent::Records(chunk) => {
+                    let printed_to = printing.print(&chunk)?;
+                    // Committed is only what has left this process.
+                    printing.out.flush()?;
+                    member.worked_up_to(&chunk.partition, printed_to);
+                }
+            }
+            if printing.is_over() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// From where the group is to the end.
+    async fn range_in_group(
+        &self,
+        client: &Client,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> anyhow::Result<Range> {
+        let mut starts = self
+            .from
+            .unwrap_or(Point::Earliest)
+            .resolve(client, partitions)
+            .await?;
+        for (partition, committed) in client.group_offsets(group, Some(partitions)).await? {
+            starts.insert(partition, committed.offset);
+        }
+        let ends = self
+            .to
+            .unwrap_or(Point::Latest)
+            .resolve(client, partitions)
+            .await?;
+        Ok(Range::new(&starts, ends))
+    }
+}
+
+impl Printing {
+    fn is_over(&self) -> bool {
+        self.left == Some(0) || self.range.is_over()
+    }
+
+    /// Prints what of `chunk` is wanted. Returns the offset after the last record that was dealt with.
+    fn print(&mut self, chunk: &Chunk) -> anyhow::Result<Offset> {
+        let end = self.range.end(&chunk.partition);
+        let mut printed_to = chunk.from;
+        for record in chunk.records() {
+            let record = record?;
+            if self.left == Some(0) || end.is_some_and(|end| record.offset >= end) {
+                break;
+            }
+            self.format
+                .write(&mut self.out, &chunk.partition, &record)?;
+            printed_to = record.offset.next();
+            self.left = self.left.map(|left| left - 1);
+        }
+        // What is left of a chunk that was read to its end are offsets without records.
+        if self.left != Some(0) {
+            printed_to = end.map_or(chunk.next_offset(), |end| chunk.next_offset().min(end));
+        }
+        self.range.reached(&chunk.partition, printed_to);
+        // Somebody may be watching.
+        self.out.flush()?;
+        Ok(printed_to)
+    }
+}

@@ -1,0 +1,111 @@
+//! `millstream group`, and reading in one.
+
+use crate::Shell;
+
+fn shell_with_ten() -> Shell {
+    let shell = Shell::new();
+    shell.run("topic create orders --partitions 2");
+    let records: String = (0..10)
+        .map(|n| format!("{{\"value\":\"{n}\",\"partition\":{}}}\n", n % 2))
+        .collect();
+    shell.run_with("produce orders --format json", &records);
+    shell
+}
+
+#[test]
+fn a_group_goes_on_where_it_stopped() {
+    let shell = shell_with_ten();
+    let first = shell.run("consume orders --group billing --max 4");
+    let second = shell.run("consume orders --group billing");
+    let mut all: Vec<_> = first.lines().chain(second.lines()).collect();
+    assert_eq!(first.lines().count(), 4);
+    all.sort_unstable();
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(shell.run("consume orders --group billing"), "");
+    assert_eq!(
+        shell.run("consume orders --group other").lines().count(),
+        10
+    );
+}
+
+#[test]
+fn lag_is_shown_and_offsets_are_moved() {
+    let shell = shell_with_ten();
+    shell.run("consume orders --group billing");
+    shell.run_with("produce orders --partition 0", "10\n11\n");
+    assert_eq!(shell.json("group list --json")[0]["group"], "billing");
+    let described = shell.json("group describe billing --json");
+    assert_eq!(described["state"], "Empty");
+    assert_eq!(described["lag"], 2);
+    assert_eq!(described["partitions"][0]["committed"], 5);
+    assert_eq!(described["partitions"][0]["end"], 7);
+
+    let lag = || {
+        shell.json("group describe billing --json")["lag"]
+            .as_i64()
+            .unwrap()
+    };
+    let said = shell.feed(
+        "group reset-offsets billing --topic orders --to earliest --json",
+        "",
+    );
+    assert!(
+        said.out.contains("\"to\": 0") && said.err.contains("--execute"),
+        "{said:?}"
+    );
+    assert_eq!(lag(), 2, "nothing was changed");
+    shell.run("group reset-offsets billing --topic orders --to earliest --execute");
+    assert_eq!(lag(), 12);
+    shell.run("group reset-offsets billing --topic orders:1 --to latest --execute");
+    assert_eq!(lag(), 7);
+    shell.run("group reset-offsets billing --all-topics --shift -2 --execute");
+    assert_eq!(lag(), 9);
+    shell.run("group reset-offsets billing --topic orders:0 --to 3 --execute");
+    assert_eq!(lag(), 6);
+    assert_eq!(
+        shell.run("consume orders --group billing").lines().count(),
+        6
+    );
+    assert!(shell.run("group describe billing").contains("COMMITTED"));
+
+    shell.run("group delete billing");
+    assert!(
+        shell
+            .fails("group describe billing")
+            .contains("there is no group 'billing'")
+    );
+    assert!(
+        shell
+            .fails("group delete billing")
+            .contains("GROUP_ID_NOT_FOUND")
+    );
+}
+
+#[test]
+fn a_group_with_members_is_left_alone() {
+    let shell = shell_with_ten();
+    let mut member = shell
+        .command("consume orders --group busy --follow --from earliest")
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(member.stdout.take().unwrap()));
+    lines.next().unwrap().unwrap();
+    let described = shell.json("group describe busy --json");
+    assert_eq!(described["members"].as_array().unwrap().len(), 1);
+    assert_eq!(described["members"][0]["client"], "millstream-cli");
+    let refused = shell.fails("group reset-offsets busy --topic orders --to earliest --execute");
+    assert!(refused.contains("has 1 members"), "{refused}");
+    assert!(shell.fails("group delete busy").contains("NON_EMPTY_GROUP"));
+    member.kill().unwrap();
+    member.wait().unwrap();
+}
+
+#[test]
+fn a_place_in_a_group_is_moved_not_named() {
+    let shell = shell_with_ten();
+    let said = shell.fails("consume orders --group billing --from 3");
+    assert!(
+        said.contains("group reset-offsets billing --topic orders"),
+        "{said}"
+    );
+}

@@ -1,0 +1,100 @@
+//! The commands, as a user or a script runs them, against a server of their own.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod groups;
+mod records;
+mod topics;
+mod usage;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use common::{Server, Site};
+use serde_json::Value;
+
+/// A server, and the commands that talk to it.
+struct Shell {
+    server: Server,
+    _site: Site,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Shell {
+    fn new() -> Self {
+        let mut site = Site::new();
+        Self {
+            server: site.start(),
+            _site: site,
+        }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command
+            .args(words(line))
+            .env("MILLSTREAM_SERVER", self.server.address().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `millstream` with the words of `line` and this input.
+    fn feed(&self, line: &str, input: &str) -> Said {
+        let mut child = self.command(line).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that reads no input may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        Said {
+            code: output.status.code().expect("it ended by itself"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// What a command that works prints.
+    fn run(&self, line: &str) -> String {
+        self.run_with(line, "")
+    }
+
+    fn run_with(&self, line: &str, input: &str) -> String {
+        let said = self.feed(line, input);
+        assert_eq!(said.code, 0, "{line}: {}", said.err);
+        said.out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.run(line)).unwrap()
+    }
+
+    /// What a command that does not work says.
+    fn fails(&self, line: &str) -> String {
+        let said = self.feed(line, "");
+        assert_eq!(said.code, 1, "{line}: {}", said.err);
+        assert_eq!(said.out, "", "{line}");
+        said.err
+    }
+}
+
+/// The words of a command line, single quotes respected.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (at, part) in line.split('\'').enumerate() {
+        if at % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}

@@ -1,0 +1,137 @@
+//! Peers that ask for what is theirs, but too much of it, too slowly, or too many of them at once.
+
+use std::time::{Duration, Instant};
+
+use millstream_client::{NewTopic, Producer, ProducerConfig};
+use millstream_kafka_wire::api::encode_request;
+use millstream_kafka_wire::messages::ApiVersionsRequest;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::common::peer::Peer;
+use crate::common::process::{
+    allow_open_files, open_files, peak_resident_bytes, resident_bytes, threads,
+};
+use crate::common::records::value;
+use crate::common::{Server, eventually};
+use crate::neighbour::served;
+
+/// Fills `topic` with `bytes` of records that do not compress to nothing.
+async fn fill(server: &Server, topic: &str, bytes: usize) {
+    let client = server.client().await;
+    client
+        .create_topic(&NewTopic::new(topic), false)
+        .await
+        .unwrap();
+    let config = ProducerConfig {
+        batch_bytes: 900_000,
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::start(&client, config).await.unwrap();
+    let record: Vec<u8> = (0..100_000)
+        .map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for _ in 0..bytes / record.len() {
+        producer
+            .send(topic, Some(0), &value(&record))
+            .await
+            .unwrap();
+    }
+    producer.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_fetch_a_lot_and_read_nothing_are_held_in_bounded_memory() {
+    let (server, neighbour, _site) = served().await;
+    fill(&server, "large", 200 << 20).await;
+    let before = resident_bytes(server.pid());
+    let mut deaf = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let mut peer = Peer::connect(server.address()).await;
+        deaf.spawn(async move {
+            peer.fetch_without_reading("large", 0, 300).await;
+            peer
+        });
+    }
+    let deaf = deaf.join_all().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (now, peak) = (
+        resident_bytes(server.pid()),
+        peak_resident_bytes(server.pid()),
+    );
+    println!(
+        "12 deaf peers: {} MiB before, {} now, {} at the peak",
+        before >> 20,
+        now >> 20,
+        peak >> 20
+    );
+    neighbour.assert_served().await;
+    // The budget of the log and one answer, of 55 MiB at most, to each of the peers: 300 requests each cost no more.
+    assert!(
+        peak < (64 + 12 * 60 + 200) << 20,
+        "{peak} bytes at the peak"
+    );
+    drop(deaf);
+    eventually("the memory is given back", async || {
+        (open_files(server.pid()) < 60).then_some(())
+    })
+    .await;
+}
+
+/// A request that takes 14 seconds to arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_sends_a_byte_a_second_is_served_in_the_end() {
+    let (server, neighbour, _site) = served().await;
+    let frame = encode_request(&ApiVersionsRequest::default(), 7, None, 0)
+        .unwrap()
+        .to_bytes();
+    let mut slow = TcpStream::connect(server.address()).await.unwrap();
+    slow.set_nodelay(true).unwrap();
+    for byte in &frame {
+        slow.write_all(&[*byte]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(slow.read_i32().await.unwrap() > 4, "patience is answered");
+    assert_eq!(slow.read_i32().await.unwrap(), 7);
+    neighbour.assert_served().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_idle_connections_cost_little() {
+    const CONNECTIONS: u64 = 2_000;
+    allow_open_files(CONNECTIONS + 200);
+    let (server, neighbour, _site) = served().await;
+    let threads_before = threads(server.pid());
+    let before = resident_bytes(server.pid());
+    let mut idle = Vec::new();
+    let frame = encode_request(&ApiVersionsRequest::default(), 1, Some("idle".into()), 3)
+        .unwrap()
+        .to_bytes();
+    for _ in 0..CONNECTIONS {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        // Idle as clients are: after a first exchange.
+        socket.write_all(&frame).await.unwrap();
+        let length = socket.read_i32().await.unwrap();
+        socket
+            .read_exact(&mut vec![0; length as usize])
+            .await
+            .unwrap();
+        idle.push(socket);
+    }
+    let each = resident_bytes(server.pid()).saturating_sub(before) / CONNECTIONS;
+    println!("an idle connection takes {each} bytes");
+    assert!(each < 64 << 10, "{each} bytes for each idle connection");
+    assert!(
+        threads(server.pid()) <= threads_before + 2,
+        "threads for idle connections"
+    );
+    neighbour.assert_served().await;
+
+    // Each of them still is one.
+    let started = Instant::now();
+    for socket in &mut idle {
+        socket.write_all(&frame).await.unwrap();
+        assert!(socket.read_i32().await.unwrap() > 0);
+    }
+    println!("all of them answered within {:?}", started.elapsed());
+}

@@ -1,0 +1,41 @@
+//! DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources.
+
+mod alter;
+mod describe;
+mod list;
+
+pub(crate) use alter::{alter_configs, incremental_alter_configs};
+pub(crate) use describe::{describe_configs, topic_configs};
+pub(crate) use list::list_config_resources;
+
+use millstream_kafka_wire::{ErrorCode, ResourceType};
+
+use super::NODE_ID;
+use crate::errors::Refusal;
+
+/// What a request can configure here.
+enum Resource<'a> {
+    /// A topic, by name.
+    Topic(&'a str),
+    /// This server.
+    Broker,
+    /// What can be configured in Kafka and has no settings here.
+    WithoutSettings,
+}
+
+fn resource(kind: ResourceType, name: &str) -> Result<Resource<'_>, Refusal> {
+    let refused = |message| Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+    match kind {
+        ResourceType::TOPIC => Ok(Resource::Topic(name)),
+        // The empty name stands for the defaults of all brokers.
+        ResourceType::BROKER if name.is_empty() || name.parse() == Ok(NODE_ID) => {
+            Ok(Resource::Broker)
+        }
+        ResourceType::BROKER => refused(format!("there is no broker {name:?}, only {NODE_ID}")),
+        // Classic groups have no settings, and there are no metrics subscriptions.
+        ResourceType::GROUP | ResourceType::CLIENT_METRICS => Ok(Resource::WithoutSettings),
+        other => refused(format!(
+            "resources of type {other:?} have no configuration here, topics and brokers have"
+        )),
+    }
+}

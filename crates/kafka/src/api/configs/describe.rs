@@ -1,0 +1,151 @@
+//! DescribeConfigs.
+
+use std::sync::Arc;
+
+use millstream_broker::TopicSettings;
+use millstream_broker::topic_settings::table::SETTINGS;
+use millstream_broker::topic_settings::{Kind, Setting, Standing};
+use millstream_kafka_wire::messages::describe_configs::{
+    DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
+    DescribeConfigsSynonym,
+};
+use millstream_kafka_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use millstream_kafka_wire::{ConfigSource, ConfigType, Str};
+
+use super::{Resource, resource};
+use crate::api::{broker_configs, resolve};
+use crate::dispatch::Call;
+use crate::errors::Refusal;
+
+/// Tells how topics and this broker are configured, and where each value comes from.
+pub(crate) async fn describe_configs(
+    call: Arc<Call>,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let detail = Detail {
+        synonyms: request.include_synonyms,
+        documentation: request.include_documentation,
+    };
+    let results = request.resources.into_iter().map(|asked| {
+        let described = describe(&call, &asked, detail);
+        let result = DescribeConfigsResult {
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name,
+            ..Default::default()
+        };
+        match described {
+            Ok(configs) => DescribeConfigsResult {
+                configs,
+                error_message: None,
+                ..result
+            },
+            Err(refusal) => DescribeConfigsResult {
+                error_code: refusal.code,
+                error_message: refusal.text(),
+                ..result
+            },
+        }
+    });
+    DescribeConfigsResponse {
+        results: results.collect(),
+        ..Default::default()
+    }
+}
+
+/// What a request wants to know beside the values.
+#[derive(Clone, Copy)]
+struct Detail {
+    synonyms: bool,
+    documentation: bool,
+}
+
+fn describe(
+    call: &Call,
+    asked: &DescribeConfigsResource,
+    detail: Detail,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let all: Vec<_> = match resource(asked.resource_type, &asked.resource_name)? {
+        Resource::Topic(name) => {
+            resolve::check_topic_name(name)?;
+            let topic = resolve::topic_by_name(&call.server.broker, name)?;
+            topic_configs(&topic.current().settings).collect()
+        }
+        Resource::Broker => broker_configs::broker_configs(&call.server),
+        Resource::WithoutSettings => Vec::new(),
+    };
+    let wanted = |config: &DescribeConfigsResourceResult| match &asked.configuration_keys {
+        Some(keys) => keys.contains(&config.name),
+        None => true,
+    };
+    let trimmed = all.into_iter().filter(wanted).map(|mut config| {
+        if !detail.synonyms {
+            config.synonyms.clear();
+        }
+        if !detail.documentation {
+            config.documentation = None;
+        }
+        config
+    });
+    Ok(trimmed.collect())
+}
+
+/// Every setting of a topic as DescribeConfigs tells it, with its synonyms and documentation.
+pub(crate) fn topic_configs(
+    settings: &TopicSettings,
+) -> impl Iterator<Item = DescribeConfigsResourceResult> {
+    SETTINGS
+        .iter()
+        .filter(|setting| setting.is_shown())
+        .map(|setting| topic_config(setting, settings))
+}
+
+fn topic_config(setting: &Setting, settings: &TopicSettings) -> DescribeConfigsResourceResult {
+    let (value, is_set) = settings.get(setting);
+    let name = Str::from_static(setting.key);
+    let synonym = |value: &str, source| DescribeConfigsSynonym {
+        name: name.clone(),
+        value: Some(value.into()),
+        source,
+    };
+    let mut synonyms = Vec::new();
+    if is_set {
+        synonyms.push(synonym(value, ConfigSource::TOPIC_CONFIG));
+    }
+    synonyms.push(synonym(setting.default, ConfigSource::DEFAULT_CONFIG));
+    DescribeConfigsResourceResult {
+        value: Some(value.into()),
+        read_only: setting.fixed,
+        is_default: !is_set,
+        config_source: synonyms[0].source,
+        is_sensitive: false,
+        config_type: config_type(setting.kind),
+        documentation: Some(documentation(setting).into()),
+        synonyms,
+        name,
+    }
+}
+
+fn config_type(kind: Kind) -> ConfigType {
+    match kind {
+        Kind::Boolean => ConfigType::BOOLEAN,
+        Kind::Int { .. } | Kind::IntOr { .. } => ConfigType::INT,
+        Kind::Long { .. } => ConfigType::LONG,
+        Kind::Double { .. } => ConfigType::DOUBLE,
+        Kind::OneOf(_) | Kind::Text => ConfigType::STRING,
+        Kind::List(_) => ConfigType::LIST,
+    }
+}
+
+/// What a setting means and, where it is not acted on, why any value of it is satisfied.
+fn documentation(setting: &Setting) -> String {
+    match setting.standing {
+        Standing::Acted => setting.doc.to_owned(),
+        Standing::Accepted(reason) => format!(
+            "{} Accepted, and nothing depends on it: {reason}.",
+            setting.doc
+        ),
+        Standing::DefaultOnly(reason) | Standing::Refused(reason) => {
+            format!("{} Only the default is taken: {reason}.", setting.doc)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Fetch: batches out of partitions, now or as soon as there are enough.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_broker::Broker;
+use millstream_broker::streams::{FetchPart, FetchSpec, Fetched, Isolation};
+use millstream_broker::topics::PartitionHandle;
+use millstream_kafka_wire::messages::fetch::{
+    EpochEndOffset, FetchableTopicResponse, PartitionData,
+};
+use millstream_kafka_wire::messages::{FetchRequest, FetchResponse};
+use millstream_kafka_wire::{ErrorCode, IsolationLevel, Records, Str};
+use millstream_limits::FETCH_BYTES_MAX;
+use millstream_record::{LeaderEpoch, Offset};
+use uuid::Uuid;
+
+use super::resolve;
+use crate::dispatch::Call;
+use crate::errors::Refusal;
+use crate::fetch_sessions::{PartitionRef, Position, Told, TopicRef};
+
+/// Reads the partitions of a request or of its session; waits while there is too little and nothing to report.
+pub(crate) async fn fetch(call: Arc<Call>, request: FetchRequest) -> FetchResponse {
+    let server = &call.server;
+    let sessions = &server.fetch_sessions;
+    let turn = match sessions.begin(&request, call.version, Instant::now()) {
+        Ok(turn) => turn,
+        Err(error_code) => {
+            return FetchResponse {
+                error_code,
+                ..Default::default()
+            };
+        }
+    };
+    let limits = Limits::of(&request);
+    drop(request);
+
+    let found = read(&server.broker, &turn.wanted, limits).await;
+    match sessions.finish(turn, found, Instant::now()) {
+        Ok(told) => respond(told),
+        Err(error_code) => FetchResponse {
+            error_code,
+            ..Default::default()
+        },
+    }
+}
+
+/// How much a request wants and how long it waits for it.
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes_max: usize,
+    bytes_min: usize,
+    wait_max: Duration,
+    isolation: Isolation,
+}
+
+impl Limits {
+    fn of(request: &FetchRequest) -> Limits {
+        Limits {
+            bytes_max: bytes(request.max_bytes).min(FETCH_BYTES_MAX),
+            bytes_min: bytes(request.min_bytes).min(FETCH_BYTES_MAX),
+            wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            isolation: isolation(request.isolation_level),
+        }
+    }
+}
+
+/// What a consumer of that level sees.
+pub(super) fn isolation(level: IsolationLevel) -> Isolation {
+    if level == IsolationLevel::READ_COMMITTED {
+        Isolation::ReadCommitted
+    } else {
+        Isolation::ReadUncommitted
+    }
+}
+
+fn bytes(number: i32) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
+/// Reads each partition in order. One that cannot be read is reported at once, whatever the others hold.
+async fn read(
+    broker: &Broker,
+    wanted: &[(PartitionRef, Position)],
+    limits: Limits,
+) -> Vec<PartitionData> {
+    let handles: Vec<_> = wanted
+        .iter()
+        .map(|(partition, _)| find(broker, partition))
+        .collect();
+    let parts = handles
+        .iter()
+        .zip(wanted)
+        .filter_map(|(handle, (_, position))| {
+            let partition = handle.as_ref().ok()?.clone();
+            Some(part(partition, position))
+        });
+    let parts: Vec<_> = parts.collect();
+    let max_wait = if parts.len() < wanted.len() {
+        Duration::ZERO
+    } else {
+        limits.wait_max
+    };
+    let spec = FetchSpec {
+        parts,
+        max_bytes: limits.bytes_max,
+        min_bytes: limits.bytes_min,
+        max_wait,
+        isolation: limits.isolation,
+    };
+    let mut fetched = broker.fetch(spec).await.into_iter();
+    let found = handles
+        .into_iter()
+        .zip(wanted)
+        .map(|(handle, (partition, _))| {
+            let result = match handle {
+                Ok(_) => match fetched.next() {
+                    Some(part) => part.result.map_err(Refusal::from),
+                    None => Err(ErrorCode::UNKNOWN_SERVER_ERROR.into()),
+                },
+                Err(code) => Err(code.into()),
+            };
+            partition_data(partition.index, result, limits.isolation)
+        });
+    found.collect()
+}
+
+fn find(broker: &Broker, partition: &PartitionRef) -> Result<PartitionHandle, ErrorCode> {
+    resolve::partition(&resolve::topic(broker, &partition.topic)?, partition.index)
+}
+
+fn part(partition: PartitionHandle, position: &Position) -> FetchPart {
+    FetchPart {
+        partition,
+        from: Offset(position.offset),
+        leader_epoch: known_epoch(position.leader_epoch),
+        last_fetched_epoch: known_epoch(position.last_fetched_epoch),
+        max_bytes: bytes(position.bytes_max),
+    }
+}
+
+/// An epoch of a request, where a negative number stands for none.
+pub(super) fn known_epoch(number: i32) -> Option<LeaderEpoch> {
+    (number >= 0).then_some(LeaderEpoch(number))
+}
+
+fn partition_data(
+    index: i32,
+    result: Result<Fetched, Refusal>,
+    isolation: Isolation,
+) -> PartitionData {
+    // Until there are transactions, none is aborted.
+    let aborted_transactions = (isolation == Isolation::ReadCommitted).then(Vec::new);
+    let empty = PartitionData {
+        partition_index: index,
+        aborted_transactions,
+        ..Default::default()
+    };
+    match result {
+        Ok(fetched) => PartitionData {
+            high_watermark: fetched.offsets.high_watermark.0,
+            last_stable_offset: fetched.offsets.last_stable.0,
+            log_start_offset: fetched.offsets.log_start.0,
+            diverging_epoch: fetched
+                .diverging
+                .map_or_else(EpochEndOffset::default, |diverging| EpochEndOffset {
+                    epoch: diverging.epoch.0,
+                    end_offset: diverging.end.0,
+                }),
+            records: Some(Records::from_iter(fetched.slices)),
+            ..empty
+        },
+        Err(refusal) => PartitionData {
+            error_code: refusal.code,
+            high_watermark: -1,
+            ..empty
+        },
+    }
+}
+
+/// The response; neighbouring partitions of a topic share its entry.
+fn respond(told: Told) -> FetchResponse {
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last = None;
+    for (topic, data) in told.partitions {
+        match responses.last_mut() {
+            Some(response) if last.as_ref() == Some(&topic) => response.partitions.push(data),
+            _ => {
+                responses.push(topic_response(&topic, data));
+                last = Some(topic);
+            }
+        }
+    }
+    FetchResponse {
+        session_id: told.session_id,
+        responses,
+        ..Default::default()
+    }
+}
+
+fn topic_response(topic: &TopicRef, first: PartitionData) -> FetchableTopicResponse {
+    let (name, topic_id) = match topic {
+        TopicRef::Name(name) => (name.clone(), Uuid::nil()),
+        TopicRef::Id(id) => (Str::new(), *id),
+    };
+    FetchableTopicResponse {
+        topic: name,
+        topic_id,
+        partitions: vec![first],
+    }
+}

@@ -1,0 +1,153 @@
+//! One client connection: frames in, answers out, in order.
+//!
+//! A connection is one task that drives two halves side by side. The reading half cuts the socket's bytes into frames
+//! ([`frames`]), starts each request in the order of arrival ([`crate::dispatch`]) and queues what becomes of it in the
+//! [`pipeline`]. The writing half ([`writer`]) waits for the oldest request's answer and sends all that are ready
+//! together. What a peer can hold is bounded everywhere: requests and bytes in the pipeline, large frames of all
+//! connections in a [`budget`], time for an unfinished frame and for an unread answer.
+//!
+//! This place knows nothing of what requests mean.
+
+mod answer;
+mod budget;
+mod frames;
+mod pipeline;
+mod refusal;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_limits as limits;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub(crate) use answer::Answer;
+pub(crate) use budget::FrameBudget;
+pub(crate) use frames::Frame;
+pub(crate) use pipeline::Answering;
+pub(crate) use writer::Unsent;
+
+use crate::dispatch;
+use crate::server::Server;
+use frames::{FrameReader, ReadError};
+use pipeline::{Entry, Pipeline};
+use writer::{WriteEnd, write_answers};
+
+/// Serves one connection until either side ends it.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    peer: SocketAddr,
+    server: Arc<Server>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "connection is gone already");
+        return;
+    }
+    let (mut read_half, mut write_half) = socket.into_split();
+    let pipeline = Pipeline::default();
+    let mut reading = pin!(read_requests(&server, peer, &mut read_half, &pipeline));
+    let mut writing = pin!(write_answers(
+        &pipeline,
+        &mut write_half,
+        server.unsent.clone()
+    ));
+
+    let written = tokio::select! {
+        end = &mut writing => Some(end),
+        end = &mut reading => {
+            report_read_end(&server, peer, &end);
+            pipeline.end();
+            finish(&mut writing, limits::KAFKA_DRAIN_MS).await
+        }
+        () = stopped(&mut shutdown) => {
+            pipeline.end();
+            finish(&mut writing, limits::KAFKA_SHUTDOWN_GRACE_MS).await
+        }
+    };
+    if let Some(end) = written {
+        report_write_end(&server, peer, &end);
+    }
+}
+
+/// Waits until the listener shuts down.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the listener is gone, which is the same to a connection.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Lets the writing half send what is under way, for at most `grace_ms`.
+async fn finish<W: Future<Output = WriteEnd>>(writing: W, grace_ms: u64) -> Option<WriteEnd> {
+    timeout(Duration::from_millis(grace_ms), writing).await.ok()
+}
+
+/// Reads and starts requests until no more can come; says why.
+async fn read_requests(
+    server: &Arc<Server>,
+    peer: SocketAddr,
+    socket: &mut OwnedReadHalf,
+    pipeline: &Pipeline,
+) -> ReadError {
+    let mut reader = FrameReader::new(server.frame_budget.clone(), server.settings.connection_idle);
+    let mut frames = Vec::new();
+    loop {
+        pipeline.room().await;
+        match reader.read(socket, &mut frames).await {
+            Ok(()) => {}
+            Err(ReadError::Idle) if !pipeline.is_empty() => continue,
+            Err(end) => return end,
+        }
+        for Frame { bytes, room } in frames.drain(..) {
+            pipeline.room().await;
+            let size = bytes.len();
+            let answering = dispatch::start(server, peer, bytes).await;
+            pipeline.push(Entry {
+                answering,
+                bytes: size,
+                room,
+            });
+        }
+    }
+}
+
+fn report_read_end(server: &Server, peer: SocketAddr, end: &ReadError) {
+    match end {
+        ReadError::Closed => tracing::debug!(%peer, "connection closed by the client"),
+        ReadError::Idle => tracing::debug!(%peer, "idle connection closed"),
+        ReadError::Io(error) => tracing::debug!(%peer, %error, "connection lost"),
+        ReadError::Stalled => {
+            if let Some(unlogged) = server.peer_warnings.allow() {
+                tracing::warn!(%peer, unlogged, "connection closed: a request was begun and not finished in time");
+            }
+        }
+        ReadError::Refused(refusal) => {
+            if let Some(unlogged) = server.peer_warnings.allow() {
+                tracing::warn!(%peer, unlogged, "connection refused: {refusal}");
+            }
+        }
+    }
+}
+
+fn report_write_end(server: &Server, peer: SocketAddr, end: &WriteEnd) {
+    match end {
+        WriteEnd::Done => {}
+        WriteEnd::Io(error) => tracing::debug!(%peer, %error, "connection lost"),
+        WriteEnd::Closed(reason) => {
+            if let Some(unlogged) = server.peer_warnings.allow() {
+                tracing::warn!(%peer, unlogged, "connection closed: {reason}");
+            }
+        }
+        WriteEnd::Stalled { unsent_bytes } => {
+            if let Some(unlogged) = server.peer_warnings.allow() {
+                tracing::warn!(%peer, unlogged, unsent_bytes, "connection closed: the client stopped reading");
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The writing half: takes answers in order and sends all that are ready with one vectored write.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
+use millstream_kafka_wire::Frame;
+use millstream_limits as limits;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::{Instant, timeout};
+
+use super::answer::Answer;
+use super::pipeline::{Answering, Entry, Pipeline};
+
+/// Slices handed to one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// How the writing half ended.
+#[derive(Debug)]
+pub(crate) enum WriteEnd {
+    /// All requests are answered and no more come.
+    Done,
+    /// An answer asked for the connection to be closed.
+    Closed(Cow<'static, str>),
+    /// The peer did not take its answers in time.
+    Stalled {
+        /// Bytes it left.
+        unsent_bytes: usize,
+    },
+    /// The socket failed.
+    Io(io::Error),
+}
+
+/// The bytes of answers that all connections are sending. What it counts is memory that slow peers pin.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unsent(Arc<AtomicUsize>);
+
+impl Unsent {
+    fn is_excessive(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > limits::KAFKA_UNSENT_BYTES_MAX
+    }
+}
+
+/// The bytes one connection is sending, counted in [`Unsent`] until they are gone.
+struct Outgoing {
+    slices: VecDeque<Bytes>,
+    bytes: usize,
+    unsent: Unsent,
+}
+
+/// Answers the requests of `pipeline` until it ends or the connection cannot go on.
+pub(crate) async fn write_answers(
+    pipeline: &Pipeline,
+    socket: &mut OwnedWriteHalf,
+    unsent: Unsent,
+) -> WriteEnd {
+    let mut outgoing = Outgoing::new(unsent);
+    let mut unfinished = None;
+    loop {
+        let next = match unfinished.take() {
+            Some(entry) => Some(entry),
+            None => pipeline.next().await,
+        };
+        let Some(Entry {
+            answering,
+            bytes,
+            room,
+        }) = next
+        else {
+            return WriteEnd::Done;
+        };
+        let mut answer = match answering {
+            Answering::Now(answer) => answer,
+            Answering::Later(work) => work.await,
+        };
+        pipeline.answered(bytes);
+        drop(room);
+
+        let closed = loop {
+            match answer {
+                Answer::Send(frame) => outgoing.push(frame),
+                Answer::Silence => {}
+                Answer::Close(reason) => break Some(reason),
+            }
+            if outgoing.bytes >= limits::KAFKA_GATHERED_BYTES {
+                break None;
+            }
+            match next_ready(pipeline) {
+                Ready::Answer(next) => answer = next,
+                Ready::Unfinished(entry) => {
+                    unfinished = Some(entry);
+                    break None;
+                }
+                Ready::Nothing => break None,
+            }
+        };
+        if let Err(end) = outgoing.send(socket).await {
+            return end;
+        }
+        if let Some(reason) = closed {
+            return WriteEnd::Closed(reason);
+        }
+    }
+}
+
+enum Ready {
+    Answer(Answer),
+    Unfinished(Entry),
+    Nothing,
+}
+
+/// The next answer if it can be had without waiting.
+fn next_ready(pipeline: &Pipeline) -> Ready {
+    let Some(mut entry) = pipeline.try_next() else {
+        return Ready::Nothing;
+    };
+    let answer = match entry.answering {
+        Answering::Now(answer) => answer,
+        Answering::Later(mut work) => {
+            let Some(answer) = (&mut work).now_or_never() else {
+                entry.answering = Answering::Later(work);
+                return Ready::Unfinished(entry);
+            };
+            answer
+        }
+    };
+    pipeline.answered(entry.bytes);
+    Ready::Answer(answer)
+}
+
+impl Outgoing {
+    fn new(unsent: Unsent) -> Outgoing {
+        Outgoing {
+            slices: VecDeque::new(),
+            bytes: 0,
+            unsent,
+        }
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.unsent.0.fetch_add(frame.len(), Ordering::Relaxed);
+        self.slices.extend(frame.into_segments());
+    }
+
+    /// Writes everything. A peer that is slow is waited for as long as a consumer may legitimately pause, unless the
+    /// memory held for slow peers has run out.
+    async fn send(&mut self, socket: &mut OwnedWriteHalf) -> Result<(), WriteEnd> {
+        let begun = Instant::now();
+        let patient = limits::kafka_transfer_time(limits::KAFKA_ANSWER_BASE_MS, self.bytes);
+        let pressed = limits::kafka_transfer_time(limits::KAFKA_ANSWER_PRESSED_BASE_MS, self.bytes);
+        let review = Duration::from_millis(limits::KAFKA_ANSWER_REVIEW_MS);
+        while self.bytes > 0 {
+            match timeout(review, self.write_once(socket)).await {
+                Ok(Ok(written)) => self.sent(written),
+                Ok(Err(error)) => return Err(WriteEnd::Io(error)),
+                Err(_) => {
+                    let allowed = if self.unsent.is_excessive() {
+                        pressed
+                    } else {
+                        patient
+                    };
+                    if begun.elapsed() > allowed {
+                        return Err(WriteEnd::Stalled {
+                            unsent_bytes: self.bytes,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_once(&self, socket: &mut OwnedWriteHalf) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut filled = 0;
+        for (slot, bytes) in slices.iter_mut().zip(&self.slices) {
+            *slot = IoSlice::new(bytes);
+            filled += 1;
+        }
+        match socket.write_vectored(&slices[..filled]).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        }
+    }
+
+    fn sent(&mut self, mut written: usize) {
+        self.bytes -= written;
+        self.unsent.0.fetch_sub(written, Ordering::Relaxed);
+        while let Some(front) = self.slices.front_mut() {
+            if front.len() > written {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.slices.pop_front();
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.unsent.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,250 @@
+//! From a frame to the code that answers it.
+//!
+//! One table, [`APIS`], says which APIs are served, in which versions and by what. ApiVersions answers from it and the
+//! documentation is printed from it, so neither can differ from what is served.
+//!
+//! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
+//! row. The request is decoded as soon as it is read; the handler runs when the requests before it on the connection
+//! are answered. Produce alone is begun at once, see [`crate::api::produce`].
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_kafka_wire::api::encode_response;
+use millstream_kafka_wire::messages::ProduceRequest;
+use millstream_kafka_wire::{
+    ApiKey, DecodeError, Message, Reader, Request, RequestHeader, Response, Str, VersionRange,
+};
+
+use crate::api;
+use crate::connection::{Answer, Answering};
+use crate::server::Server;
+
+/// What a handler is told beside the request itself.
+pub(crate) struct Call {
+    /// Everything the connections share.
+    pub(crate) server: Arc<Server>,
+    /// The request's version, which its response has too.
+    pub(crate) version: i16,
+    /// What the client calls itself.
+    pub(crate) client_id: Option<Str>,
+    /// Where the client is.
+    pub(crate) peer: SocketAddr,
+    correlation_id: i32,
+}
+
+/// One served API.
+pub(crate) struct Api {
+    /// Which.
+    pub(crate) key: ApiKey,
+    /// The versions served, which are also those advertised but for Produce.
+    pub(crate) versions: VersionRange,
+    start: Start,
+}
+
+/// How a request of an API begins.
+enum Start {
+    /// It waits for its turn on the connection.
+    InTurn(fn(Call, &mut Reader<'_>) -> Result<Answering, DecodeError>),
+    /// Its records are appended at once, so that requests in flight share one sync.
+    AtOnce,
+}
+
+/// Writes a row: the API, its versions, its handler.
+macro_rules! api {
+    ($key:ident, $min:literal..=$max:literal, $handler:path) => {
+        Api {
+            key: ApiKey::$key,
+            versions: VersionRange {
+                min: $min,
+                max: $max,
+            },
+            start: Start::InTurn(|call, reader| in_turn(call, reader, $handler)),
+        }
+    };
+}
+
+/// Every API that is served, by ascending number.
+pub(crate) const APIS: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        versions: VersionRange { min: 3, max: 13 },
+        start: Start::AtOnce,
+    },
+    api!(Fetch, 4..=18, api::fetch::fetch),
+    api!(ListOffsets, 1..=11, api::offsets::list_offsets),
+    api!(Metadata, 0..=13, api::metadata::metadata),
+    api!(OffsetCommit, 2..=10, api::groups::offset_commit),
+    api!(OffsetFetch, 1..=10, api::groups::offset_fetch),
+    api!(FindCoordinator, 0..=6, api::groups::find_coordinator),
+    api!(JoinGroup, 0..=9, api::groups::join_group),
+    api!(Heartbeat, 0..=4, api::groups::heartbeat),
+    api!(LeaveGroup, 0..=5, api::groups::leave_group),
+    api!(SyncGroup, 0..=5, api::groups::sync_group),
+    api!(DescribeGroups, 0..=6, api::groups::describe_groups),
+    api!(ListGroups, 0..=5, api::groups::list_groups),
+    api!(ApiVersions, 0..=4, api::versions::api_versions),
+    api!(CreateTopics, 0..=7, api::topics::create_topics),
+    api!(DeleteTopics, 0..=6, api::topics::delete_topics),
+    api!(DeleteRecords, 0..=2, api::offsets::delete_records),
+    api!(InitProducerId, 0..=5, api::producers::init_producer_id),
+    api!(
+        OffsetForLeaderEpoch,
+        0..=4,
+        api::offsets::offset_for_leader_epoch
+    ),
+    api!(DescribeConfigs, 0..=4, api::configs::describe_configs),
+    api!(AlterConfigs, 0..=2, api::configs::alter_configs),
+    api!(DescribeLogDirs, 0..=4, api::log_dirs::describe_log_dirs),
+    api!(CreatePartitions, 0..=3, api::topics::create_partitions),
+    api!(DeleteGroups, 0..=2, api::groups::delete_groups),
+    api!(
+        IncrementalAlterConfigs,
+        0..=1,
+        api::configs::incremental_alter_configs
+    ),
+    api!(OffsetDelete, 0..=0, api::groups::offset_delete),
+    api!(DescribeCluster, 0..=2, api::cluster::describe_cluster),
+    api!(
+        ListConfigResources,
+        0..=1,
+        api::configs::list_config_resources
+    ),
+    api!(
+        DescribeTopicPartitions,
+        0..=0,
+        api::metadata::describe_topic_partitions
+    ),
+];
+
+/// Starts the request in `frame`. Requests of a connection are started in the order they arrived in.
+pub(crate) async fn start(server: &Arc<Server>, peer: SocketAddr, frame: Bytes) -> Answering {
+    match try_start(server, peer, &frame).await {
+        Ok(answering) => answering,
+        Err(fault) => Answering::Now(Answer::Close(fault.to_string().into())),
+    }
+}
+
+/// A request after which nothing on the connection can be understood.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("a request cannot be read: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("the API with key {key} is not served")]
+    UnknownApi { key: i16 },
+    #[error("{} version {version} is not served, only {} to {} are", api.name(), served.min, served.max)]
+    UnknownVersion {
+        api: ApiKey,
+        version: i16,
+        served: VersionRange,
+    },
+}
+
+async fn try_start(
+    server: &Arc<Server>,
+    peer: SocketAddr,
+    frame: &Bytes,
+) -> Result<Answering, Fault> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let api = APIS
+        .iter()
+        .find(|api| api.key.number() == header.api_key)
+        .ok_or(Fault::UnknownApi {
+            key: header.api_key,
+        })?;
+    let call = Call {
+        server: Arc::clone(server),
+        version: header.api_version,
+        // A copy: the original would keep the whole frame in memory for as long as the call lives.
+        client_id: header.client_id.as_deref().map(Str::from),
+        peer,
+        correlation_id: header.correlation_id,
+    };
+    if !api.versions.contains(call.version) {
+        return match api.key {
+            ApiKey::ApiVersions => Ok(Answering::Now(
+                call.answer_at(0, &api::versions::unsupported()),
+            )),
+            ApiKey::Produce => Ok(api::produce::unsupported_version(call, &mut reader)?),
+            api_key => Err(Fault::UnknownVersion {
+                api: api_key,
+                version: call.version,
+                served: api.versions,
+            }),
+        };
+    }
+    match api.start {
+        Start::InTurn(start) => Ok(start(call, &mut reader)?),
+        Start::AtOnce => {
+            let request = ProduceRequest::decode(&mut reader, call.version)?;
+            Ok(api::produce::start(call, request).await)
+        }
+    }
+}
+
+/// Decodes the request now and leaves the rest to be done in its turn.
+fn in_turn<Q, H, F>(
+    call: Call,
+    reader: &mut Reader<'_>,
+    handler: H,
+) -> Result<Answering, DecodeError>
+where
+    Q: Request + Send + 'static,
+    Q::Response: Send,
+    H: FnOnce(Arc<Call>, Q) -> F + Send + 'static,
+    F: Future<Output = Q::Response> + Send,
+{
+    let request = Q::decode(reader, call.version)?;
+    let call = Arc::new(call);
+    Ok(Answering::Later(Box::pin(async move {
+        let response = handler(Arc::clone(&call), request).await;
+        call.answer(&response)
+    })))
+}
+
+impl Call {
+    /// The answer that carries `response`.
+    pub(crate) fn answer<R: Response>(&self, response: &R) -> Answer {
+        self.answer_at(self.version, response)
+    }
+
+    /// The same at another version than the request's.
+    fn answer_at<R: Response>(&self, version: i16, response: &R) -> Answer {
+        match encode_response(response, self.correlation_id, version) {
+            Ok(frame) => Answer::Send(frame),
+            Err(error) => {
+                Answer::Close(format!("a {} cannot be encoded: {error}", R::API.name()).into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("key", &self.key)
+            .field("versions", &self.versions)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_within_what_the_codec_knows() {
+        assert!(
+            APIS.windows(2)
+                .all(|pair| pair[0].key.number() < pair[1].key.number())
+        );
+        for api in APIS {
+            let known = api.key.versions();
+            assert!(known.contains(api.versions.min), "{api:?}");
+            assert!(known.contains(api.versions.max), "{api:?}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the connections of a listener share, and the listener itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_broker::Broker;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::connection::{self, FrameBudget, Unsent};
+use crate::fetch_sessions::FetchSessions;
+use crate::log_limit::LogLimit;
+use crate::settings::{HostPort, KafkaSettings};
+
+/// How long accepting rests after it failed for want of something, a file descriptor most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the connections of a listener share.
+pub(crate) struct Server {
+    pub(crate) broker: Broker,
+    pub(crate) settings: KafkaSettings,
+    /// The address clients are told to connect to.
+    pub(crate) advertised: HostPort,
+    pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) frame_budget: FrameBudget,
+    pub(crate) unsent: Unsent,
+    /// Keeps peers that misbehave from filling the log.
+    pub(crate) peer_warnings: LogLimit,
+}
+
+/// A Kafka port that is bound and not yet served.
+#[derive(Debug)]
+pub struct KafkaListener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl KafkaListener {
+    /// Binds `address`; port 0 lets the system choose one.
+    pub async fn bind(address: SocketAddr) -> io::Result<KafkaListener> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok(KafkaListener { socket, address })
+    }
+
+    /// The address that is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves clients from `broker` until `shutdown` is done. Then no connection is accepted any more, what is under
+    /// way is answered, within bounds, and all connections are closed.
+    pub async fn serve(
+        self,
+        broker: Broker,
+        settings: KafkaSettings,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let advertised = settings.advertised.clone().unwrap_or_else(|| HostPort {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+        });
+        let server = Arc::new(Server {
+            broker,
+            advertised,
+            fetch_sessions: FetchSessions::new(),
+            frame_budget: FrameBudget::new(settings.receive_bytes_max),
+            unsent: Unsent::default(),
+            peer_warnings: LogLimit::new(),
+            settings,
+        });
+        let (stop, stopping) = watch::channel(false);
+        tokio::select! {
+            () = accept(&self.socket, &server, &stopping) => {}
+            () = shutdown => {}
+        }
+        drop(self.socket);
+        drop(stopping);
+        stop.send_replace(true);
+        stop.closed().await;
+    }
+}
+
+/// Accepts connections for ever, each in its own task.
+async fn accept(socket: &TcpListener, server: &Arc<Server>, stopping: &watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(
+        server.settings.connections_max.min(Semaphore::MAX_PERMITS),
+    ));
+    loop {
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files if it is reached");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            warn_too_many(server, peer);
+            continue;
+        };
+        let serving = connection::serve(stream, peer, Arc::clone(server), stopping.clone());
+        tokio::spawn(async move {
+            serving.await;
+            drop(place);
+        });
+    }
+}
+
+fn warn_too_many(server: &Server, peer: SocketAddr) {
+    if let Some(unlogged) = server.peer_warnings.allow() {
+        let limit = server.settings.connections_max;
+        tracing::warn!(%peer, unlogged, limit, "connection refused: too many; raise kafka-connections-max");
+    }
+}

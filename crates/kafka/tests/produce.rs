@@ -1,0 +1,273 @@
+//! Producing: what a partition takes, and what it refuses with which error.
+
+mod support;
+
+use bytes::{Bytes, BytesMut};
+use millstream_kafka_wire::ErrorCode;
+use millstream_kafka_wire::messages::{FetchRequest, InitProducerIdRequest};
+use millstream_record::Codec;
+use support::{Served, batch, closed, compressed_batch, fetch_request, produce_request};
+
+fn altered(batch: &Bytes, at: usize, byte: u8) -> Bytes {
+    let mut bytes = BytesMut::from(&batch[..]);
+    bytes[at] ^= byte;
+    bytes.freeze()
+}
+
+/// Where a batch has its checksum and its attributes.
+const CRC_AT: usize = 17;
+const ATTRIBUTES_AT: usize = 22;
+const MAGIC_AT: usize = 16;
+
+#[tokio::test]
+async fn every_codec_comes_back_byte_for_byte_but_offset_and_epoch() {
+    let served = Served::start().await;
+    let codecs = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
+    for (index, codec) in codecs.into_iter().enumerate() {
+        let topic = format!("codec-{index}");
+        served.topic(&topic, 1, &[]).await;
+        let sent = compressed_batch(codec, &["one", "two", "three"]);
+        let mut client = served.client().await;
+        assert_eq!(
+            client.produce(&topic, 0, sent.clone()).await.error_code,
+            ErrorCode::NONE
+        );
+        assert_eq!(client.produce(&topic, 0, sent.clone()).await.base_offset, 3);
+        let fetched = client.call(&fetch_request(&topic, 0), 11).await;
+        let records = fetched.responses[0].partitions[0]
+            .records
+            .clone()
+            .unwrap()
+            .into_bytes();
+        assert_eq!(records.len(), 2 * sent.len());
+        // From the magic on nothing may change.
+        assert_eq!(records[MAGIC_AT..sent.len()], sent[MAGIC_AT..]);
+        assert_eq!(records[sent.len() + MAGIC_AT..], sent[MAGIC_AT..]);
+    }
+}
+
+#[tokio::test]
+async fn damaged_and_impossible_batches_are_refused_by_their_own_errors() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let good = batch(&["value"]);
+    let two = [&good[..], &good[..]].concat();
+    let cases = [
+        (
+            "wrong checksum",
+            altered(&good, CRC_AT, 1),
+            ErrorCode::CORRUPT_MESSAGE,
+        ),
+        (
+            "flipped payload",
+            altered(&good, good.len() - 2, 0x40),
+            ErrorCode::CORRUPT_MESSAGE,
+        ),
+        (
+            "cut off",
+            good.slice(..good.len() - 1),
+            ErrorCode::INVALID_RECORD,
+        ),
+        ("nothing", Bytes::new(), ErrorCode::INVALID_RECORD),
+        ("two batches", Bytes::from(two), ErrorCode::INVALID_RECORD),
+        (
+            "format v1",
+            altered(&good, MAGIC_AT, 2 ^ 1),
+            ErrorCode::INVALID_RECORD,
+        ),
+        (
+            "garbage",
+            Bytes::from(vec![0xa5; 200]),
+            ErrorCode::CORRUPT_MESSAGE,
+        ),
+    ];
+    for (name, bytes, expected) in cases {
+        let refused = served.client().await.produce("t", 0, bytes).await;
+        assert_eq!(
+            refused.error_code, expected,
+            "{name}: {:?}",
+            refused.error_message
+        );
+        assert_eq!(refused.base_offset, -1, "{name}");
+        assert!(refused.error_message.is_some(), "{name}");
+    }
+    let taken = served.client().await.produce("t", 0, good).await;
+    assert_eq!((taken.error_code, taken.base_offset), (ErrorCode::NONE, 0));
+}
+
+#[tokio::test]
+async fn an_unknown_codec_is_refused() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let unknown = altered(&batch(&["value"]), ATTRIBUTES_AT, 5);
+    let refused = served
+        .client()
+        .await
+        .produce("t", 0, with_checksum(&unknown))
+        .await;
+    assert_eq!(
+        refused.error_code,
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        "{:?}",
+        refused.error_message
+    );
+}
+
+/// The batch with the checksum its content has.
+fn with_checksum(batch: &Bytes) -> Bytes {
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[CRC_AT + 4..]) as u32;
+    let mut bytes = BytesMut::from(&batch[..]);
+    bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+    bytes.freeze()
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_topic_allows_is_refused() {
+    let served = Served::start().await;
+    served
+        .topic("small", 1, &[("max.message.bytes", "1000")])
+        .await;
+    let refused = served
+        .client()
+        .await
+        .produce("small", 0, batch(&[&"x".repeat(2_000)]))
+        .await;
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn unknown_topics_and_partitions_are_told_apart_from_the_rest() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let mut client = served.client().await;
+    for (topic, partition) in [("nowhere", 0), ("t", 1), ("t", -1), ("../x", 0)] {
+        let refused = client.produce(topic, partition, batch(&["value"])).await;
+        assert_eq!(
+            refused.error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            "{topic} {partition}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_acks_that_exist_are_taken() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let mut client = served.client().await;
+    for (acks, expected) in [
+        (2, ErrorCode::INVALID_REQUIRED_ACKS),
+        (-2, ErrorCode::INVALID_REQUIRED_ACKS),
+    ] {
+        let response = client
+            .call(&produce_request("t", 0, batch(&["value"]), acks), 9)
+            .await;
+        assert_eq!(
+            response.responses[0].partition_responses[0].error_code,
+            expected
+        );
+    }
+    for acks in [1, -1] {
+        let response = client
+            .call(&produce_request("t", 0, batch(&["value"]), acks), 9)
+            .await;
+        assert_eq!(
+            response.responses[0].partition_responses[0].error_code,
+            ErrorCode::NONE
+        );
+    }
+}
+
+#[tokio::test]
+async fn acks_0_tells_of_an_error_by_closing() {
+    let served = Served::start().await;
+    let mut client = served.client().await;
+    client
+        .send(&produce_request("nowhere", 0, batch(&["value"]), 0), 9)
+        .await;
+    assert_eq!(closed(&mut client.socket).await, b"");
+}
+
+#[tokio::test]
+async fn transactions_are_refused_for_good() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let mut client = served.client().await;
+    let init = InitProducerIdRequest {
+        transactional_id: Some("tx".into()),
+        ..Default::default()
+    };
+    let refused = client.call(&init, 4).await;
+    assert_eq!(
+        refused.error_code,
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    );
+    assert!(!refused.error_code.is_retriable());
+    let mut produce = produce_request("t", 0, batch(&["value"]), -1);
+    produce.transactional_id = Some("tx".into());
+    let refused = client.call(&produce, 9).await.responses[0].partition_responses[0].clone();
+    assert_eq!(
+        refused.error_code,
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    );
+}
+
+#[tokio::test]
+async fn topics_are_named_by_their_ids_from_version_13_on() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let mut client = served.client().await;
+    let id = client.metadata("t").await.topics[0].topic_id;
+    let mut request = produce_request("", 0, batch(&["value"]), -1);
+    request.topic_data[0].topic_id = id;
+    let response = client.call(&request, 13).await;
+    assert_eq!(response.responses[0].topic_id, id);
+    assert_eq!(
+        response.responses[0].partition_responses[0].error_code,
+        ErrorCode::NONE
+    );
+
+    request.topic_data[0].topic_id = uuid::Uuid::from_u128(1);
+    let response = client.call(&request, 13).await;
+    assert_eq!(
+        response.responses[0].partition_responses[0].error_code,
+        ErrorCode::UNKNOWN_TOPIC_ID
+    );
+
+    let mut fetch: FetchRequest = fetch_request("", 0);
+    fetch.topics[0].topic_id = id;
+    let fetched = client.call(&fetch, 16).await;
+    assert_eq!(
+        (
+            fetched.responses[0].topic_id,
+            fetched.responses[0].partitions[0].high_watermark
+        ),
+        (id, 1)
+    );
+}
+
+#[tokio::test]
+async fn every_record_at_fault_is_named() {
+    let served = Served::start().await;
+    served
+        .topic("keyed", 1, &[("cleanup.policy", "compact")])
+        .await;
+    let refused = served
+        .client()
+        .await
+        .produce("keyed", 0, compressed_batch(Codec::Lz4, &["a", "b", "c"]))
+        .await;
+    assert_eq!(refused.error_code, ErrorCode::INVALID_RECORD);
+    let named: Vec<_> = refused
+        .record_errors
+        .iter()
+        .map(|record| record.batch_index)
+        .collect();
+    assert_eq!(named, [0, 1, 2]);
+}

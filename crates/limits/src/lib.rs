@@ -1,0 +1,211 @@
+//! Every bound of Millstream in one place, each with its reason.
+//!
+//! A bound belongs here when something outside the process can push against it: a peer, a configuration, a disk.
+//! Sizes are in bytes, times in milliseconds, and the unit is the last word of the name.
+
+#![forbid(unsafe_code)]
+
+/// The largest record batch a topic accepts unless its `max.message.bytes` says otherwise: Kafka's default, so that
+/// clients tuned for Kafka fit.
+pub const BATCH_BYTES_DEFAULT: usize = 1_048_588;
+
+/// The largest single record after decompression, and so the largest value any protocol can publish.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// The most that one batch may grow to when its records are decompressed, so that a bomb costs no more than this. A full
+/// frame of incompressible records fits, and so do the largest records however well they compress.
+pub const BATCH_DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
+
+/// The largest frame read from a Kafka connection: Kafka's `socket.request.max.bytes`.
+pub const KAFKA_FRAME_BYTES_MAX: usize = 100 << 20;
+
+/// The longest topic name in bytes of UTF-8.
+pub const TOPIC_NAME_BYTES_MAX: usize = 255;
+
+/// The most partitions of one topic: its catalogue entry, 4 bytes a partition, is written whole by every change to it.
+pub const TOPIC_PARTITIONS_MAX: u32 = 100_000;
+
+/// The most partitions of one server: each costs a few kilobytes of memory, and a client that may create topics by
+/// naming them could otherwise fill the memory.
+pub const PARTITIONS_MAX: usize = 200_000;
+
+/// How long the record of a topic's deletion is kept: long enough for anything that still names the topic by its id,
+/// such as a backup or a consumer, to come back and be told.
+pub const TOPIC_TOMBSTONE_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// The most memory that the arrays of one decoded Kafka frame of `frame_bytes` may take, beside the frame itself. An
+/// array's elements are larger in memory than on the wire (an empty string is 1 byte there, 32 here): 16 times covers
+/// what clients send with room to spare, the floor covers short frames, and the ceiling keeps one peer's largest frame
+/// from taking the process down.
+pub const fn kafka_decoded_array_bytes_max(frame_bytes: usize) -> usize {
+    let proportional = frame_bytes.saturating_mul(16);
+    if proportional < 64 << 10 {
+        64 << 10
+    } else if proportional > 256 << 20 {
+        256 << 20
+    } else {
+        proportional
+    }
+}
+
+/// How many batches a partition remembers of each idempotent producer: as many as a client may have in flight, and what
+/// Kafka remembers.
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+
+/// The most memory that the state table's own page cache takes: what is hot lies in the layers above, so it only serves
+/// scans and checkpoints.
+pub const STATE_CACHE_BYTES: usize = 4 << 20;
+
+/// One read of a busy Kafka connection takes up to this much; all frames in it are handled together.
+pub const KAFKA_STAGING_BYTES_MAX: usize = 256 << 10;
+
+/// One read of a Kafka connection takes at least up to this much: what a peer that sends half a request can pin.
+pub const KAFKA_STAGING_BYTES_MIN: usize = 16 << 10;
+
+/// Requests other than Produce up to this size are copied out of the staging buffer, which they would keep alive for
+/// as long as they wait.
+pub const KAFKA_FRAME_COPY_BYTES: usize = 64 << 10;
+
+/// A frame's buffer is reserved up to this size on the word of its length alone, and then grows with what arrives: a
+/// batch of [`BATCH_BYTES_DEFAULT`] is read into one piece.
+pub const KAFKA_FRAME_STEP_BYTES: usize = BATCH_BYTES_DEFAULT + (64 << 10);
+
+/// Large frames of all connections together, from their first byte to their answer, unless configured otherwise.
+pub const KAFKA_RECEIVE_BYTES_DEFAULT: usize = 128 << 20;
+
+/// Requests of one connection that are read and not yet answered; then its socket is left alone.
+pub const KAFKA_PIPELINE_REQUESTS_MAX: usize = 256;
+
+/// Bytes of one connection's requests that are read and not yet answered. One request may exceed it.
+pub const KAFKA_PIPELINE_BYTES_MAX: usize = 32 << 20;
+
+/// Answers of one connection are gathered into one write up to about this size.
+pub const KAFKA_GATHERED_BYTES: usize = 1 << 20;
+
+/// Answers in memory that slow peers have not taken; above it they are given less time.
+pub const KAFKA_UNSENT_BYTES_MAX: usize = 256 << 20;
+
+/// The slowest peer worth serving, in bytes a second, beyond the base time of each transfer.
+pub const KAFKA_PEER_BYTES_PER_SECOND_MIN: usize = 32 << 10;
+
+/// What any begun request frame is allowed to take, beside the time for its bytes.
+pub const KAFKA_FRAME_BASE_MS: u64 = 30_000;
+
+/// What an answer may lie unread, beside the time for its bytes: a consumer that processes what it has for its whole
+/// `max.poll.interval.ms` (5 minutes by default) leaves the next answer in its socket meanwhile.
+pub const KAFKA_ANSWER_BASE_MS: u64 = 600_000;
+
+/// The same once [`KAFKA_UNSENT_BYTES_MAX`] is exceeded.
+pub const KAFKA_ANSWER_PRESSED_BASE_MS: u64 = 10_000;
+
+/// How often a blocked write looks whether its time is up.
+pub const KAFKA_ANSWER_REVIEW_MS: u64 = 5_000;
+
+/// After a client has closed its side, requests it had sent may still take this long.
+pub const KAFKA_DRAIN_MS: u64 = 1_000;
+
+/// Requests under way when the server shuts down may still take this long.
+pub const KAFKA_SHUTDOWN_GRACE_MS: u64 = 3_000;
+
+/// Connections of one listener unless configured otherwise: a runaway client must not exhaust the process's files.
+pub const KAFKA_CONNECTIONS_DEFAULT: usize = 10_000;
+
+/// Idle time after which a connection is closed unless configured otherwise: Kafka's `connections.max.idle.ms`.
+pub const KAFKA_CONNECTION_IDLE_MS_DEFAULT: u64 = 600_000;
+
+/// Warnings about peers' behaviour are logged at most this often.
+pub const KAFKA_PEER_WARNING_INTERVAL_MS: u64 = 1_000;
+
+/// The time a transfer of `bytes` from or to a peer may take: `base_ms`, plus the time the slowest peer worth serving
+/// needs for the bytes.
+pub const fn kafka_transfer_time(base_ms: u64, bytes: usize) -> std::time::Duration {
+    let seconds = (bytes / KAFKA_PEER_BYTES_PER_SECOND_MIN) as u64;
+    std::time::Duration::from_millis(base_ms + 1_000 * seconds)
+}
+
+/// The most members of one group (`group.max.size`'s default and ceiling): each rebalance sends the whole list to the
+/// leader and writes it down.
+pub const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// The most member ids of one group that were given out and not yet used (the first half of a two-step join): they
+/// cost memory until they expire with the session timeout.
+pub const GROUP_PENDING_MEMBERS_MAX: usize = 10_000;
+
+/// The most protocols (assignors) that one member may offer; clients offer one to five.
+pub const GROUP_PROTOCOLS_MAX: usize = 64;
+
+/// The most that one member may say of itself over all its protocols: Kafka's `message.max.bytes` bounds its whole
+/// group record, so no client needs more.
+pub const GROUP_MEMBER_BYTES_MAX: usize = 1 << 20;
+
+/// The most that a group's record may hold, its members' metadata and their assignments together.
+pub const GROUP_RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// The longest metadata text stored with a committed offset: Kafka's `offset.metadata.max.bytes`.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+
+/// Fetch sessions that are remembered (KIP-227): Kafka's `max.incremental.fetch.session.cache.slots`.
+pub const FETCH_SESSIONS_MAX: usize = 1_000;
+
+/// Partitions that all fetch sessions together remember, at a few hundred bytes each.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 500_000;
+
+/// A fetch session is not evicted for another before it has been idle for this long: Kafka's
+/// `min.incremental.fetch.session.eviction.ms`.
+pub const FETCH_SESSION_IDLE_MS_MIN: u64 = 120_000;
+
+/// A fetch response carries at most this much, whatever the consumer asks for: Kafka's `fetch.max.bytes`.
+pub const FETCH_BYTES_MAX: usize = 55 << 20;
+
+/// Partitions in one response to `DescribeTopicPartitions`: Kafka's `max.request.partition.size.limit`.
+pub const DESCRIBED_PARTITIONS_MAX: usize = 2_000;
+
+/// How much of a client's software name and version is logged.
+pub const CLIENT_SOFTWARE_BYTES_LOGGED: usize = 64;
+
+/// The most a commit may take in the journal, framing included: it is written in one piece and held in memory whole.
+pub const COMMIT_BYTES_MAX: usize = 32 << 20;
+
+/// The most that one write to the journal takes from the queue (a single larger commit aside): big enough to run a device
+/// at its speed, small enough that the first commit in it does not wait long for the last.
+pub const JOURNAL_GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// The longest key of the state table, in bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 16 << 10;
+
+/// The largest batch that a stored format may state: a whole Kafka frame. Reading one back allocates no more.
+pub const BATCH_BYTES_MAX: usize = KAFKA_FRAME_BYTES_MAX;
+
+/// The largest footer of a pack, which is read whole to find anything in it: room for more than half a million ranges.
+pub const PACK_FOOTER_BYTES_MAX: u64 = 64 << 20;
+
+/// The most memory that footers of open packs take. A footer of 10,000 partitions takes about 1 MB.
+pub const PACK_FOOTER_CACHE_BYTES: usize = 32 << 20;
+
+/// The most packs that are open at a time: far below the usual limit of 1024 files a process.
+pub const PACKS_OPEN_MAX: usize = 256;
+
+/// Reads that wait for the disk at the same time: enough to keep a fast disk busy, and what they read may lie in memory
+/// together.
+pub const BLOCKING_READS_MAX: usize = 16;
+
+/// Producer ids are taken from the state table in blocks of this many, so that one commit serves many producers.
+pub const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// The longest group id in bytes of UTF-8, the same as of a topic's name. It is part of the state key of each of the
+/// group's offsets, and one commit deletes them all.
+pub const GROUP_ID_BYTES_MAX: usize = 255;
+
+/// The largest manifest, which is read and written whole: room for ten million ranges.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 30;
+
+/// The most keys that one compaction pass looks at: with their offsets about 50 MB. What does not fit waits for the next
+/// pass. A single batch with more keys is still taken whole.
+pub const COMPACTION_KEYS_MAX: usize = 1_800_000;
+
+/// Records that the refusal of one batch names: as many as producers put into a batch, and short of a response that
+/// costs more than the request.
+pub const RECORD_ERRORS_MAX: usize = 10_000;
+
+/// The longest request on a server's control socket: a command and a path.
+pub const CONTROL_REQUEST_BYTES_MAX: u64 = 64 << 10;

@@ -1,0 +1,115 @@
+//! One server's life: bind, open, serve, stop.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use millstream_broker::{Broker, SlotFailure};
+use millstream_env::Env;
+use millstream_kafka::KafkaListener;
+use tokio::sync::oneshot;
+
+use crate::control;
+use crate::error::ServeError;
+use crate::settings::ServeSettings;
+use crate::signals::Signals;
+use crate::{logging, open_files};
+
+/// Runs a server until a signal stops it or it cannot go on.
+///
+/// On SIGTERM or SIGINT no connection is accepted any more, what is under way is finished, and the store is settled and
+/// closed; a second signal ends that at once. After an error the process should exit with a failure and without
+/// further ado: the store's threads may still be at work on a disk that fails.
+pub fn run(settings: ServeSettings) -> Result<(), ServeError> {
+    let started = Instant::now();
+    logging::start(&settings.log);
+    for remark in &settings.remarks {
+        tracing::info!("{remark}");
+    }
+    open_files::raise_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(serve(settings, started));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeError> {
+    let mut signals = Signals::take()?;
+    // Bound before the data directory is opened: a port that is in use is the commonest mistake and the cheapest to
+    // find. Clients that connect meanwhile wait in the system's queue.
+    let listener = bind(&settings).await?;
+    let address = listener.address();
+    let broker = open(&settings).await?;
+    if let Some(address) = settings.http_addr {
+        tracing::info!(%address, "http is not served yet: the port stays closed");
+    }
+
+    let _control = control::Socket::open(&broker);
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(listener.serve(broker.clone(), settings.kafka, async {
+        let _ = stopped.await;
+    }));
+    // Nobody may be there to read it, which is no reason to stop.
+    let _ = writeln!(io::stderr(), "kafka listening on {address}");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %broker.data_dir().display(),
+        cluster_id = broker.cluster_id(),
+        topics = broker.topics().len(),
+        took_ms = started.elapsed().as_millis() as u64,
+        "ready"
+    );
+
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        failure = broker.failure() => return Err(failed(failure)),
+    };
+    tracing::info!(signal, "shutting down; a second signal stops at once");
+    let finish = async {
+        drop(stop);
+        let _ = serving.await;
+        broker
+            .shutdown()
+            .await
+            .map_err(|error| ServeError::Shutdown(error.to_string()))
+    };
+    tokio::select! {
+        finished = finish => finished?,
+        _ = signals.next() => return Err(ServeError::Interrupted),
+        failure = broker.failure() => return Err(failed(failure)),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(settings: &ServeSettings) -> Result<KafkaListener, ServeError> {
+    let address = settings.kafka_addr;
+    if address.ip().is_unspecified() && settings.kafka.advertised.is_none() {
+        return Err(ServeError::NothingToAdvertise { address });
+    }
+    KafkaListener::bind(address)
+        .await
+        .map_err(|source| listen_error(address, source))
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> ServeError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
+        _ => ServeError::Listen { address, source },
+    }
+}
+
+async fn open(settings: &ServeSettings) -> Result<Broker, ServeError> {
+    let data_dir = settings.broker.slot.data_dir.clone();
+    Broker::open(settings.broker.clone(), Env::real())
+        .await
+        .map_err(|source| ServeError::Open { data_dir, source })
+}
+
+fn failed(failure: SlotFailure) -> ServeError {
+    tracing::error!(%failure, "the store has failed, nothing more is acknowledged");
+    ServeError::Failed(failure)
+}

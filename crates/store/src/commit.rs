@@ -1,0 +1,108 @@
+//! The one atomic write, and what comes back from it.
+
+use bytes::Bytes;
+use millstream_record::{BatchHeader, Offset, TimestampMs};
+use smallvec::SmallVec;
+
+use crate::ids::PartitionId;
+use crate::policy::{Durability, PartitionPolicy};
+use crate::ticket::Ticket;
+
+/// Everything that happens together or not at all, also across a crash: one journal entry.
+///
+/// Its parts take effect in the order of the fields. It is as durable as the strongest partition it appends to, or as
+/// `promise` if that is more. With neither it is fsynced, and so is one that opens, trims or drops partitions.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Partitions that start to exist.
+    pub opens: Vec<PartitionOpen>,
+    /// Batches to append.
+    pub appends: SmallVec<[Append; 1]>,
+    /// Log starts to move up.
+    pub trims: Vec<Trim>,
+    /// Partitions that cease to exist, with everything in them.
+    pub drops: Vec<PartitionId>,
+    /// State to set: key and value.
+    pub puts: Vec<(Bytes, Bytes)>,
+    /// State to remove, after the puts.
+    pub deletes: Vec<Bytes>,
+    /// A promise for the whole commit; `None` leaves it to its parts. For state changes alone it may be a weaker one.
+    pub promise: Option<Durability>,
+}
+
+impl Commit {
+    /// A commit of one batch.
+    pub fn append(append: Append) -> Self {
+        Self {
+            appends: smallvec::smallvec![append],
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.opens.is_empty()
+            && self.appends.is_empty()
+            && self.trims.is_empty()
+            && self.drops.is_empty()
+            && self.puts.is_empty()
+            && self.deletes.is_empty()
+    }
+}
+
+/// A partition that starts to exist.
+#[derive(Debug, Clone)]
+pub struct PartitionOpen {
+    /// A number from [`crate::Slot::next_partition_id`].
+    pub id: PartitionId,
+    /// What an acknowledgement of its appends promises. It never changes.
+    pub durability: Durability,
+    /// How its records are kept. Not persisted: see [`crate::Slot::set_policy`].
+    pub policy: PartitionPolicy,
+}
+
+/// One batch for one or more partitions; it is stored once for all of them.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Where it goes: at least one, no partition twice. With several, the batch carries no producer id.
+    pub targets: SmallVec<[PartitionId; 1]>,
+    /// Exactly one valid batch; its checksum has been looked at. Base offset and leader epoch are set on the way.
+    pub batch: Bytes,
+    /// The batch's header.
+    pub header: BatchHeader,
+    /// The log append time that was written into the batch, where the topic wants that.
+    pub stamp: Option<TimestampMs>,
+}
+
+/// A log start that moves up. One that is not beyond the present log start changes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Trim {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The new first offset, at most the log end.
+    pub log_start: Offset,
+}
+
+/// A commit that has its place in the order of things. It can no longer be refused, only lost with the whole slot.
+#[derive(Debug)]
+pub struct Sequenced {
+    /// Where the appends went: for each append in order, for each of its targets in order.
+    pub appends: SmallVec<[Appended; 1]>,
+    /// Done when the commit is as durable as promised, and readers see it.
+    pub durable: Ticket,
+}
+
+/// Where a batch went in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its first record's offset.
+    pub base_offset: Offset,
+    /// Its last record's offset.
+    pub last_offset: Offset,
+    /// The log append time, where the topic wants that.
+    pub log_append_time: Option<TimestampMs>,
+    /// The partition's first offset.
+    pub log_start: Offset,
+    /// The batch had been appended before: the offsets are those it got then.
+    pub duplicate: bool,
+}

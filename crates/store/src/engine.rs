@@ -1,0 +1,512 @@
+//! An open slot, put together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_env::{DiskLock, Env};
+use millstream_limits::{COMMIT_BYTES_MAX, STATE_KEY_BYTES_MAX};
+use millstream_record::{Offset, TimestampMs};
+use parking_lot::{Condvar, Mutex, RwLock};
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use crate::budget::Budget;
+use crate::commit::{Append, Commit, PartitionOpen, Sequenced};
+use crate::epochs::{Epochs, SlotEpoch};
+use crate::error::{CommitError, OpenError, SlotFailure, StoreError};
+use crate::ids::{JournalPosition, PackId, PartitionId};
+use crate::journal::arena::{Arena, Retirees};
+use crate::journal::entry::{AppendFrame, Frame};
+use crate::journal::queue::Queue;
+use crate::journal::writer::{JournalWriter, Step};
+use crate::manifest::Manifests;
+use crate::media::JournalMedium;
+use crate::pack::PackSet;
+use crate::partition::{Partition, PartitionOrigin};
+use crate::policy::PartitionPolicy;
+use crate::recovery::{Recovered, recover};
+use crate::replay::RecoveryReport;
+use crate::room::Room;
+use crate::sequencer::{Resolved, ResolvedAppend, Sequencer, Target};
+use crate::settings::SlotSettings;
+use crate::state::{State, keys};
+use crate::stats::{Counters, SlotStats};
+use crate::ticket::Progress;
+
+/// A journal buffer takes at most this part of the memory budget.
+const BUFFER_PART: usize = 8;
+
+/// And at most this much.
+const BUFFER_BYTES_MAX: usize = 16 << 20;
+
+/// How often the disk's free space is looked at while something is written, or while it is full.
+const ROOM_INTERVAL: Duration = Duration::from_millis(200);
+
+/// An open slot.
+pub(crate) struct Engine {
+    pub(crate) settings: SlotSettings,
+    pub(crate) env: Env,
+    pub(crate) state: Arc<State>,
+    pub(crate) packs: Arc<PackSet>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) retirees: Arc<Retirees>,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) journal: Arc<dyn JournalMedium>,
+    pub(crate) report: RecoveryReport,
+    pub(crate) room: Room,
+    epoch: Arc<SlotEpoch>,
+    partitions: RwLock<HashMap<PartitionId, Arc<Partition>>>,
+    next_partition: AtomicU32,
+    commit_bytes_max: u64,
+    counters: Arc<Counters>,
+    /// Taken by whoever drives the journal, for a step at a time: there is one such, so nobody waits for it.
+    writer: Mutex<WriterSide>,
+    /// Where the journal ends.
+    written: AtomicU64,
+    /// Up to where it has been settled.
+    settled: AtomicU64,
+    /// The boundary that the journal has written last and the settler has not asked for yet.
+    sealed: Mutex<Option<JournalPosition>>,
+    /// Partitions that are being dropped, or were, and of which packs may still hold something.
+    pub(crate) dropped: Mutex<BTreeMap<PartitionId, Option<Arc<Partition>>>>,
+    failed: Notify,
+    pub(crate) settling: Signal,
+    _lock: DiskLock,
+}
+
+/// The packs of a slot that has been recovered.
+pub(crate) struct Packed {
+    pub(crate) manifests: Manifests,
+    /// Those that should be there and are not.
+    pub(crate) missing: Vec<PackId>,
+}
+
+struct WriterSide {
+    writer: JournalWriter,
+    room_looked_at: Option<Duration>,
+}
+
+/// Wakes the settler.
+#[derive(Default)]
+pub(crate) struct Signal {
+    raised: Mutex<bool>,
+    condition: Condvar,
+}
+
+impl Signal {
+    pub(crate) fn raise(&self) {
+        *self.raised.lock() = true;
+        self.condition.notify_one();
+    }
+
+    /// Blocks until it is raised or `timeout` is over.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+        let mut raised = self.raised.lock();
+        if !*raised {
+            match timeout {
+                Some(timeout) => {
+                    self.condition.wait_for(&mut raised, timeout);
+                }
+                None => self.condition.wait(&mut raised),
+            }
+        }
+        *raised = false;
+    }
+}
+
+impl Engine {
+    /// Recovers the slot and makes it ready for commits.
+    pub(crate) fn open(settings: SlotSettings, env: Env) -> Result<(Self, Packed), OpenError> {
+        let budget = Arc::new(Budget::new(settings.memory_budget_bytes));
+        let retirees = Arc::new(Retirees::new(Arc::clone(&budget)));
+        let recovered = recover(&settings, &env, &budget, &retirees)?;
+        let room = Room::new(
+            Arc::clone(&env.disk),
+            settings.data_dir.clone(),
+            settings.disk_reserve_bytes,
+            Arc::clone(&budget),
+        );
+        room.refresh(false);
+        Self::assemble(settings, env, budget, retirees, room, recovered)
+    }
+
+    fn assemble(
+        settings: SlotSettings,
+        env: Env,
+        budget: Arc<Budget>,
+        retirees: Arc<Retirees>,
+        room: Room,
+        recovered: Recovered,
+    ) -> Result<(Self, Packed), OpenError> {
+        let queue = Arc::new(Queue::new(Arc::clone(&budget)));
+        let progress = Arc::new(Progress::default());
+        let counters = Arc::new(Counters::default());
+        let buffer_bytes =
+            (settings.memory_budget_bytes / BUFFER_PART).clamp(1 << 16, BUFFER_BYTES_MAX);
+        let covered = recovered.state.covered_position();
+        retirees.set_settled(covered);
+        let mut writer = JournalWriter::new(
+            Arc::clone(&recovered.journal),
+            Arc::clone(&env.clock),
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            Arc::clone(&counters),
+            Arena::new(Arc::clone(&retirees), buffer_bytes, recovered.chunks),
+            recovered.end,
+        );
+        mark_start(&mut writer, &env, &settings)?;
+        let sequencer = Sequencer::new(
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            Arc::clone(&recovered.state),
+            settings.producer_expiry,
+            recovered.epoch.get(),
+            recovered.dirty,
+        );
+        let half_file = recovered.journal.room(JournalPosition::ZERO) / 2;
+        let engine = Self {
+            commit_bytes_max: half_file.min(COMMIT_BYTES_MAX as u64),
+            state: recovered.state,
+            packs: Arc::clone(recovered.manifests.packs()),
+            queue,
+            progress,
+            budget,
+            retirees,
+            sequencer,
+            journal: recovered.journal,
+            report: recovered.report,
+            room,
+            epoch: recovered.epoch,
+            partitions: RwLock::new(recovered.partitions),
+            next_partition: AtomicU32::new(recovered.next_partition.0),
+            counters,
+            written: AtomicU64::new(writer.end().0),
+            settled: AtomicU64::new(covered.0),
+            sealed: Mutex::new(None),
+            dropped: Mutex::new(recovered.dropped),
+            writer: Mutex::new(WriterSide {
+                writer,
+                room_looked_at: None,
+            }),
+            failed: Notify::new(),
+            settling: Signal::default(),
+            _lock: recovered.lock,
+            settings,
+            env,
+        };
+        let packed = Packed {
+            manifests: recovered.manifests,
+            missing: recovered.missing_packs,
+        };
+        Ok((engine, packed))
+    }
+
+    pub(crate) fn now(&self) -> TimestampMs {
+        TimestampMs(self.env.clock.wall_ms())
+    }
+
+    pub(crate) fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
+        if let Some(failure) = self.progress.failure() {
+            return Err(CommitError::Failed(failure.clone()));
+        }
+        self.check_size(&commit)?;
+        check_keys(&commit)?;
+        let resolved = self.resolve(commit)?;
+        self.sequencer
+            .sequence(resolved, self.room.refusal(), |commit| self.install(commit))
+    }
+
+    /// Puts opened partitions where they are found, and takes dropped ones away.
+    fn install(&self, commit: &Resolved) {
+        if commit.opens.is_empty() && commit.drops.is_empty() {
+            return;
+        }
+        let mut partitions = self.partitions.write();
+        for partition in &commit.opens {
+            partitions.insert(partition.id(), Arc::clone(partition));
+        }
+        let mut dropped = self.dropped.lock();
+        for partition in &commit.drops {
+            partitions.remove(&partition.id());
+            dropped.insert(partition.id(), Some(Arc::clone(partition)));
+        }
+    }
+
+    fn check_size(&self, commit: &Commit) -> Result<(), CommitError> {
+        let bytes = journal_bytes(commit);
+        if bytes > self.commit_bytes_max {
+            return Err(CommitError::TooLarge {
+                bytes,
+                max_bytes: self.commit_bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, commit: Commit) -> Result<Resolved, CommitError> {
+        let opens = commit
+            .opens
+            .iter()
+            .map(|open| self.make_partition(open))
+            .collect::<Result<Vec<_>, _>>()?;
+        let find = |id: PartitionId| {
+            let opened = opens.iter().find(|partition| partition.id() == id).cloned();
+            opened
+                .or_else(|| self.partition(id))
+                .ok_or(CommitError::UnknownPartition(id))
+        };
+        let appends = commit
+            .appends
+            .into_iter()
+            .map(|append| resolve_append(append, find))
+            .collect::<Result<SmallVec<_>, _>>()?;
+        let trims = commit
+            .trims
+            .iter()
+            .map(|trim| Ok((find(trim.partition)?, trim.log_start)))
+            .collect::<Result<Vec<_>, CommitError>>()?;
+        let drops = commit
+            .drops
+            .iter()
+            .map(|id| find(*id))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Resolved {
+            wall: self.now(),
+            opens,
+            appends,
+            trims,
+            drops,
+            puts: commit.puts,
+            deletes: commit.deletes,
+            promise: commit.promise,
+        })
+    }
+
+    fn make_partition(&self, open: &PartitionOpen) -> Result<Arc<Partition>, CommitError> {
+        let reserved = open.id.0 < self.next_partition.load(Ordering::Relaxed);
+        if !reserved || self.partitions.read().contains_key(&open.id) {
+            return Err(CommitError::PartitionExists(open.id));
+        }
+        let origin = PartitionOrigin {
+            id: open.id,
+            durability: open.durability,
+            leader_epoch: Arc::clone(&self.epoch),
+            log_start: Offset::ZERO,
+            next_offset: Offset::ZERO,
+            settled: Offset::ZERO,
+            epochs: Epochs::default(),
+            policy: Some(open.policy),
+        };
+        let partition = Partition::new(origin, Arc::clone(&self.packs), Arc::clone(&self.budget));
+        Ok(Arc::new(partition))
+    }
+
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<Arc<Partition>> {
+        self.partitions.read().get(&id).cloned()
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        let mut all: Vec<_> = self.partitions.read().values().cloned().collect();
+        all.sort_unstable_by_key(|partition| partition.id());
+        all
+    }
+
+    pub(crate) fn next_partition_id(&self) -> PartitionId {
+        PartitionId(self.next_partition.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn next_partition_unreserved(&self) -> PartitionId {
+        PartitionId(self.next_partition.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_policy(&self, id: PartitionId, policy: PartitionPolicy) {
+        if let Some(partition) = self.partition(id) {
+            partition.sequence.lock().policy = Some(policy);
+        }
+    }
+
+    /// Writes and publishes one group. `false` when there was nothing to write, or no room for it.
+    pub(crate) fn step_journal(&self) -> bool {
+        if self.progress.failure().is_some() {
+            self.queue.clear();
+            return false;
+        }
+        let mut side = self.writer.lock();
+        let step = side.writer.step();
+        let end = side.writer.end();
+        let now = self.env.clock.monotonic();
+        let stuck = matches!(step, Ok(Step::NoRoom));
+        let due = side
+            .room_looked_at
+            .is_none_or(|then| now.saturating_sub(then) >= ROOM_INTERVAL);
+        if due || stuck {
+            side.room_looked_at = Some(now);
+            self.room.refresh(stuck);
+        }
+        drop(side);
+        match step {
+            Ok(Step::Idle | Step::NoRoom) => false,
+            Ok(Step::Wrote { sealed }) => {
+                let before = self.written.swap(end.0, Ordering::AcqRel);
+                let settled = self.settled.load(Ordering::Acquire);
+                let due = self.settings.settle_after_bytes;
+                // At the first byte the settler learns that there is something, at the limit that it is enough.
+                let crossed =
+                    before <= settled || (before - settled < due && end.0 - settled >= due);
+                if sealed.is_some() {
+                    *self.sealed.lock() = sealed;
+                }
+                if sealed.is_some() || crossed {
+                    self.settling.raise();
+                }
+                true
+            }
+            Err(failure) => {
+                self.fail(failure);
+                false
+            }
+        }
+    }
+
+    /// The position of the boundary that was drawn last, once the journal has written it.
+    pub(crate) fn take_sealed(&self) -> Option<JournalPosition> {
+        self.sealed.lock().take()
+    }
+
+    /// Everything before `position` is in packs and in the state table's checkpoint.
+    pub(crate) fn set_settled(&self, position: JournalPosition) {
+        self.settled.store(position.0, Ordering::Release);
+        self.retirees.set_settled(position);
+    }
+
+    /// Stops acknowledging, for good.
+    pub(crate) fn fail(&self, failure: SlotFailure) {
+        tracing::error!(context = %failure.context, reason = %failure.reason, "the slot has failed: nothing is acknowledged any more");
+        self.progress.fail(failure);
+        self.queue.clear();
+        self.budget.set_open(true);
+        self.failed.notify_waiters();
+        self.settling.raise();
+    }
+
+    /// Fails the slot for an error of settling, and returns whether it is one that passes.
+    pub(crate) fn failed_settling(&self, context: &'static str, error: &StoreError) -> bool {
+        if error.is_disk_full() {
+            self.room.refresh(true);
+            return true;
+        }
+        self.fail(SlotFailure::new(context, error));
+        false
+    }
+
+    pub(crate) async fn failure(&self) -> SlotFailure {
+        loop {
+            let failed = self.failed.notified();
+            if let Some(failure) = self.progress.failure() {
+                return failure.clone();
+            }
+            failed.await;
+        }
+    }
+
+    /// Where the journal ends.
+    pub(crate) fn written(&self) -> JournalPosition {
+        JournalPosition(self.written.load(Ordering::Acquire))
+    }
+
+    /// Bytes in the journal that are not in packs.
+    pub(crate) fn unsettled_bytes(&self) -> u64 {
+        let settled = self.settled.load(Ordering::Acquire);
+        self.written.load(Ordering::Acquire).saturating_sub(settled)
+    }
+
+    pub(crate) fn stats(&self) -> SlotStats {
+        let mut stats = SlotStats {
+            memory_bytes: self.budget.held_bytes() as u64,
+            memory_budget_bytes: self.budget.limit_bytes() as u64,
+            unsettled_bytes: self.unsettled_bytes(),
+            disk_full: self.room.is_full(),
+            ..SlotStats::default()
+        };
+        self.counters.fill(&mut stats);
+        stats
+    }
+}
+
+fn resolve_append(
+    append: Append,
+    find: impl Fn(PartitionId) -> Result<Arc<Partition>, CommitError>,
+) -> Result<ResolvedAppend, CommitError> {
+    debug_assert!(!append.targets.is_empty(), "a batch goes somewhere");
+    debug_assert_eq!(append.batch.len(), append.header.size_bytes as usize);
+    let targets = append
+        .targets
+        .iter()
+        .map(|id| Ok(Target::new(find(*id)?, &append.batch)))
+        .collect::<Result<_, CommitError>>()?;
+    Ok(ResolvedAppend { append, targets })
+}
+
+/// What a commit takes in the journal at most.
+fn journal_bytes(commit: &Commit) -> u64 {
+    let frame = Frame {
+        opens: Vec::new(),
+        appends: commit
+            .appends
+            .iter()
+            .map(|append| AppendFrame {
+                batch_bytes: append.header.size_bytes,
+                last_offset_delta: 0,
+                max_timestamp: append.header.max_timestamp,
+                targets: append
+                    .targets
+                    .iter()
+                    .map(|id| (*id, Offset::ZERO))
+                    .collect(),
+            })
+            .collect(),
+        ..Frame::default()
+    };
+    let pair = |(key, value): &(Bytes, Bytes)| 8 + key.len() + value.len();
+    let rest = commit.puts.iter().map(pair).sum::<usize>()
+        + commit
+            .deletes
+            .iter()
+            .map(|key| 4 + key.len())
+            .sum::<usize>()
+        + 12 * (commit.opens.len() + commit.trims.len() + commit.drops.len());
+    (frame.entry_bytes() + rest) as u64
+}
+
+fn check_keys(commit: &Commit) -> Result<(), CommitError> {
+    let puts = commit.puts.iter().map(|(key, _)| key);
+    for key in puts.chain(&commit.deletes) {
+        if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX || keys::is_reserved(key) {
+            return Err(CommitError::BadKey {
+                max_bytes: STATE_KEY_BYTES_MAX,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Says in the journal, durably, that a new run begins: from here on a stop is not in order until it is said to be.
+fn mark_start(
+    writer: &mut JournalWriter,
+    env: &Env,
+    settings: &SlotSettings,
+) -> Result<(), OpenError> {
+    let context = || format!("writing the journal in {}", settings.data_dir.display());
+    match writer.mark_start(TimestampMs(env.clock.wall_ms())) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenError::io(context())(
+            std::io::ErrorKind::StorageFull.into(),
+        )),
+        Err(failure) => Err(OpenError::io(context())(std::io::Error::other(failure))),
+    }
+}

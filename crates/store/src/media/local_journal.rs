@@ -1,0 +1,327 @@
+//! The journal on a disk: files of one size, claimed ahead and used again.
+//!
+//! ```text
+//! journal/00000000000000000017.journal    positions 17 x file size up to 18 x file size
+//! journal/00000000000000000003.spare      an old file that waits to become a new one
+//! ```
+//!
+//! A file is made as large as it gets before anything is written to it, and renamed rather than made again, because
+//! syncing a write into space that exists and has been written before is several times as fast as growing a file. What
+//! an earlier use left in it is told apart by the position that each entry carries.
+//!
+//! A file has its number, durably, before the first group goes into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millstream_env::{Access, DIRECT_ALIGNMENT, Disk, DiskFile, DiskLock, aligned_buffer};
+use parking_lot::Mutex;
+
+use super::journal::{JournalExtent, JournalMedium};
+use crate::error::is_disk_full;
+use crate::ids::JournalPosition;
+
+/// How many files are kept to be used again beyond those in use.
+const SPARES_MAX: usize = 4;
+
+/// The next file is made ready when this part of the present one is used.
+const SPARE_AFTER_PART: u64 = 4;
+
+/// How much of a new file is written ahead in one piece of work.
+const WARM_CHUNK_BYTES: usize = 1 << 20;
+
+/// A journal in one directory.
+pub struct LocalJournal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file_bytes: u64,
+    files: Mutex<Files>,
+}
+
+#[derive(Default)]
+struct Files {
+    /// By number.
+    numbered: BTreeMap<u64, Arc<dyn DiskFile>>,
+    /// By the number in their names.
+    spares: BTreeSet<u64>,
+    next_spare: u64,
+    /// Files with writes that have not been synced.
+    unsynced: BTreeSet<u64>,
+    /// The file of the last append, and how far it is used.
+    current: Option<(u64, u64)>,
+    /// A spare that is being written ahead, and how far it is.
+    warming: Option<(u64, Arc<dyn DiskFile>, u64)>,
+    lock: Option<DiskLock>,
+}
+
+impl LocalJournal {
+    /// Opens the journal in `dir`, which is made if missing. `file_bytes` is what its files have been made with, a
+    /// multiple of [`DIRECT_ALIGNMENT`].
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, file_bytes: u64) -> io::Result<Self> {
+        if !disk.exists(dir)? {
+            disk.create_dir(dir)?;
+            disk.sync_dir(crate::files::parent(dir))?;
+        }
+        let mut files = Files::default();
+        for (name, _) in disk.list(dir)? {
+            if let Some(number) = parse_name(&name, JOURNAL_SUFFIX) {
+                let file = disk.open(&dir.join(&name), Access::ReadWrite)?;
+                files.numbered.insert(number, file);
+            } else if let Some(number) = parse_name(&name, SPARE_SUFFIX) {
+                files.spares.insert(number);
+                files.next_spare = files.next_spare.max(number + 1);
+            }
+        }
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            file_bytes,
+            files: Mutex::new(files),
+        })
+    }
+
+    fn path(&self, number: u64, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{number:020}{suffix}"))
+    }
+
+    fn number(&self, at: JournalPosition) -> u64 {
+        at.0 / self.file_bytes
+    }
+
+    fn file(&self, at: JournalPosition) -> io::Result<Arc<dyn DiskFile>> {
+        let files = self.files.lock();
+        let file = files.numbered.get(&self.number(at));
+        file.cloned().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no journal file holds position {at}"),
+            )
+        })
+    }
+
+    /// Makes a file of the full size under a spare's name.
+    fn make_spare(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+        let number = {
+            let mut files = self.files.lock();
+            files.next_spare += 1;
+            files.next_spare - 1
+        };
+        let path = self.path(number, SPARE_SUFFIX);
+        let file = self.disk.open(&path, Access::Create)?;
+        match file.allocate(self.file_bytes) {
+            Ok(()) => Ok((number, file)),
+            Err(error) => {
+                drop(file);
+                self.disk.remove(&path)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a spare, or a new file, the file of that number.
+    fn claim_file(&self, number: u64) -> io::Result<()> {
+        let spare = self.files.lock().spares.pop_first();
+        let spare = match spare {
+            Some(spare) => spare,
+            None => self.make_spare()?.0,
+        };
+        let path = self.path(number, JOURNAL_SUFFIX);
+        self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        let file = self.disk.open(&path, Access::ReadWrite)?;
+        // A spare of another size, or one that a crash left short.
+        if file.len()? < self.file_bytes {
+            file.allocate(self.file_bytes)?;
+        }
+        self.files.lock().numbered.insert(number, file);
+        Ok(())
+    }
+
+    /// Syncs the files before `number` that need it.
+    fn sync_before(&self, number: u64) -> io::Result<()> {
+        loop {
+            let next = {
+                let files = self.files.lock();
+                let first = files.unsynced.first().copied();
+                first
+                    .filter(|first| *first < number)
+                    .map(|first| (first, files.numbered.get(&first).cloned()))
+            };
+            let Some((first, file)) = next else {
+                return Ok(());
+            };
+            if let Some(file) = file {
+                file.sync_data()?;
+            }
+            self.files.lock().unsynced.remove(&first);
+        }
+    }
+
+    /// Whether a new file should be made ready: the last claimed one is well in use, and nothing waits to follow it.
+    fn wants_spare(&self, files: &Files) -> bool {
+        let last = files.numbered.keys().next_back();
+        files.spares.is_empty()
+            && files.current.is_some_and(|(number, used)| {
+                last == Some(&number) && used >= self.file_bytes / SPARE_AFTER_PART
+            })
+    }
+}
+
+impl JournalMedium for LocalJournal {
+    fn fence(&self) -> io::Result<()> {
+        let lock = self.disk.lock(&self.dir.join("OWNER"))?;
+        let mut files = self.files.lock();
+        if files.lock.is_none() {
+            files.lock = Some(lock.ok_or(io::ErrorKind::ResourceBusy)?);
+        }
+        Ok(())
+    }
+
+    fn extent(&self) -> io::Result<JournalExtent> {
+        let files = self.files.lock();
+        let position = |number: u64| JournalPosition(number * self.file_bytes);
+        let first = files.numbered.keys().next();
+        let last = files.numbered.keys().next_back();
+        Ok(JournalExtent {
+            first: first.map_or(JournalPosition::ZERO, |first| position(*first)),
+            end: last.map_or(JournalPosition::ZERO, |last| position(*last + 1)),
+        })
+    }
+
+    fn room(&self, at: JournalPosition) -> u64 {
+        self.file_bytes - at.0 % self.file_bytes
+    }
+
+    fn claim(&self, upto: JournalPosition) -> io::Result<bool> {
+        let last = self.number(JournalPosition(upto.0.saturating_sub(1)));
+        let from = {
+            let files = self.files.lock();
+            let highest = files.numbered.keys().next_back();
+            highest.map_or(0, |highest| (highest + 1).min(last))
+        };
+        for number in from..=last {
+            if self.files.lock().numbered.contains_key(&number) {
+                continue;
+            }
+            match self.claim_file(number) {
+                Ok(()) => {}
+                Err(error) if is_disk_full(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn append(&self, at: JournalPosition, group: &[u8], sync: bool) -> io::Result<()> {
+        let number = self.number(at);
+        let file = self.file(at)?;
+        let offset = at.0 % self.file_bytes;
+        if offset + group.len() as u64 > self.file_bytes {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a group crosses the end of a journal file",
+            ));
+        }
+        {
+            let mut files = self.files.lock();
+            files.current = Some((number, offset + group.len() as u64));
+            if !sync {
+                files.unsynced.insert(number);
+            }
+        }
+        if !sync {
+            return file.write_at(group, offset);
+        }
+        self.sync_before(number)?;
+        file.write_direct(group, offset)?;
+        file.sync_data()?;
+        self.files.lock().unsynced.remove(&number);
+        Ok(())
+    }
+
+    fn read(&self, at: JournalPosition, buf: &mut [u8]) -> io::Result<usize> {
+        let Ok(file) = self.file(at) else {
+            return Ok(0);
+        };
+        let take = (buf.len() as u64).min(self.room(at)) as usize;
+        file.read_at(&mut buf[..take], at.0 % self.file_bytes)
+    }
+
+    fn trim(&self, before: JournalPosition) -> io::Result<()> {
+        // The file that ends at `before` stays: without any, the journal would not say where it ends.
+        let keep_from = self.number(JournalPosition(before.0.saturating_sub(1)));
+        let old: Vec<u64> = {
+            let mut files = self.files.lock();
+            let kept = files.numbered.split_off(&keep_from);
+            let old = std::mem::replace(&mut files.numbered, kept);
+            files.unsynced = files.unsynced.split_off(&keep_from);
+            old.into_keys().collect()
+        };
+        for number in old {
+            let path = self.path(number, JOURNAL_SUFFIX);
+            let spare = {
+                let mut files = self.files.lock();
+                (files.spares.len() < SPARES_MAX).then(|| {
+                    files.next_spare += 1;
+                    files.next_spare - 1
+                })
+            };
+            let Some(spare) = spare else {
+                self.disk.remove(&path)?;
+                continue;
+            };
+            self.disk.rename(&path, &self.path(spare, SPARE_SUFFIX))?;
+            self.files.lock().spares.insert(spare);
+        }
+        Ok(())
+    }
+
+    /// Makes the file that will be needed next, and writes it once from end to end: into space that is merely allocated,
+    /// synced writes are a third slower.
+    fn prepare(&self) -> io::Result<bool> {
+        let warming = {
+            let mut files = self.files.lock();
+            match files.warming.take() {
+                Some(warming) => Some(warming),
+                None if self.wants_spare(&files) => None,
+                None => return Ok(false),
+            }
+        };
+        let (number, file, mut done) = match warming {
+            Some(warming) => warming,
+            None => match self.make_spare() {
+                Ok((number, file)) => (number, file, 0),
+                Err(error) if is_disk_full(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            },
+        };
+        let chunk = (self.file_bytes - done).min(WARM_CHUNK_BYTES as u64) as usize;
+        let mut zeros = aligned_buffer(chunk);
+        zeros.resize(chunk, 0);
+        file.write_direct(&zeros, done)?;
+        done += chunk as u64;
+        if done < self.file_bytes {
+            self.files.lock().warming = Some((number, file, done));
+            return Ok(true);
+        }
+        file.sync_data()?;
+        self.files.lock().spares.insert(number);
+        Ok(false)
+    }
+}
+
+const JOURNAL_SUFFIX: &str = ".journal";
+const SPARE_SUFFIX: &str = ".spare";
+
+/// The number in the name of a journal file or a spare.
+fn parse_name(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+/// Whether `bytes` can be the size of a journal's files.
+pub fn local_journal_file_size_is_valid(bytes: u64) -> bool {
+    bytes > 0 && bytes.is_multiple_of(DIRECT_ALIGNMENT as u64)
+}

@@ -1,0 +1,122 @@
+//! One partition's share of a pack, as packs and manifests both store it.
+
+use bytes::BufMut;
+use millstream_record::{BatchHeader, Offset, TimestampMs};
+
+use crate::format::{FormatError, Reader};
+use crate::ids::PartitionId;
+
+/// Size of an encoded [`PackRange`] in bytes.
+pub(crate) const RANGE_BYTES: usize = 72;
+
+const COMPACTED: u32 = 1;
+
+/// A run of one partition's batches in a pack.
+///
+/// A range *covers* all offsets from `first` to `end`, whether or not batches are left for them: compaction and trims
+/// take records away and leave the offsets covered, so that the partition's end is never forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackRange {
+    /// Whose batches these are.
+    pub partition: PartitionId,
+    /// Every offset in it came out of compaction once.
+    pub compacted: bool,
+    /// The first offset covered.
+    pub first: Offset,
+    /// The offset after the last one covered.
+    pub end: Offset,
+    /// The last offset of the last batch; `first - 1` when there are no batches.
+    pub last: Offset,
+    /// Bytes of batches.
+    pub bytes: u64,
+    /// Max timestamp of the first batch with records. -1 without records or timestamps.
+    pub first_timestamp: TimestampMs,
+    /// The latest timestamp. -1 without records or timestamps.
+    pub max_timestamp: TimestampMs,
+    /// The earliest time at which a tombstone in it may go (KIP-534).
+    pub delete_horizon: Option<TimestampMs>,
+}
+
+impl PackRange {
+    /// A range without batches that covers offsets from `first` on.
+    pub(crate) fn empty(partition: PartitionId, first: Offset, compacted: bool) -> Self {
+        Self {
+            partition,
+            compacted,
+            first,
+            end: first,
+            last: first - 1,
+            bytes: 0,
+            first_timestamp: TimestampMs::NONE,
+            max_timestamp: TimestampMs::NONE,
+            delete_horizon: None,
+        }
+    }
+
+    /// Adds a batch at the end. It starts at or after the range's end.
+    pub(crate) fn push(&mut self, header: &BatchHeader) {
+        // What compaction emptied has a header only: its time is no record's.
+        if header.record_count > 0 {
+            if self.first_timestamp == TimestampMs::NONE {
+                self.first_timestamp = header.max_timestamp;
+            }
+            self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        }
+        self.bytes += u64::from(header.size_bytes);
+        self.last = header.last_offset();
+        self.end = self.end.max(header.next_offset());
+        self.delete_horizon = match (self.delete_horizon, header.delete_horizon) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Whether it has no batches.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.partition.0);
+        out.put_u32(if self.compacted { COMPACTED } else { 0 });
+        out.put_i64(self.first.0);
+        out.put_i64(self.end.0);
+        out.put_i64(self.last.0);
+        out.put_u64(self.bytes);
+        out.put_i64(self.first_timestamp.0);
+        out.put_i64(self.max_timestamp.0);
+        out.put_i64(self.delete_horizon.unwrap_or(TimestampMs::NONE).0);
+        out.put_u64(0);
+    }
+
+    /// Reads a range that makes sense in itself: offsets in order, no unknown flags.
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let partition = PartitionId(reader.u32()?);
+        let flags = reader.u32()?;
+        let range = Self {
+            partition,
+            compacted: flags & COMPACTED != 0,
+            first: Offset(reader.i64()?),
+            end: Offset(reader.i64()?),
+            last: Offset(reader.i64()?),
+            bytes: reader.u64()?,
+            first_timestamp: TimestampMs(reader.i64()?),
+            max_timestamp: TimestampMs(reader.i64()?),
+            delete_horizon: Some(TimestampMs(reader.i64()?)).filter(|horizon| horizon.0 >= 0),
+        };
+        let reserved = reader.u64()?;
+        if flags & !COMPACTED != 0 || reserved != 0 {
+            return Err(reader.malformed("a range has flags that are not known"));
+        }
+        if range.first.0 < 0 || range.first > range.end {
+            return Err(reader.malformed("a range ends before it starts"));
+        }
+        if range.last < range.first - 1 || range.last >= range.end {
+            return Err(reader.malformed("a range's last batch lies outside it"));
+        }
+        if range.is_empty() != (range.last < range.first) {
+            return Err(reader.malformed("a range has batches and no offsets, or the reverse"));
+        }
+        Ok(range)
+    }
+}

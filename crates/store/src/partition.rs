@@ -1,0 +1,513 @@
+//! One partition: what readers see of it, and what the next append depends on.
+//!
+//! It has two sides, each with a lock of its own. [`Sequence`] is where the next batch goes; it is touched only while
+//! the slot's sequencer is held, and runs ahead of [`Visible`], which is what is durable and shown to readers, and moves
+//! when the journal publishes.
+
+use std::sync::Arc;
+
+use millstream_record::{
+    Batch, BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence as SequenceNumber,
+    TimestampMs,
+};
+use parking_lot::Mutex;
+
+use crate::budget::Budget;
+use crate::epochs::{Epochs, SlotEpoch};
+use crate::error::ReadError;
+use crate::ids::{JournalPosition, PartitionId};
+use crate::pack::{PackRead, PackSet, first_record_since, latest_record};
+use crate::policy::{Durability, Overflow, PartitionPolicy};
+use crate::producers::Producers;
+use crate::tail::{Slices, Tail, TailBatch};
+use crate::ticket::CommitNumber;
+use crate::wake::Wake;
+
+/// A partition of an open slot.
+pub struct Partition {
+    id: PartitionId,
+    durability: Durability,
+    /// The leadership in force, of the whole slot.
+    leader_epoch: Arc<SlotEpoch>,
+    packs: Arc<PackSet>,
+    budget: Arc<Budget>,
+    /// Locked only by who holds the slot's sequencer.
+    pub(crate) sequence: Mutex<Sequence>,
+    visible: Mutex<Visible>,
+}
+
+/// Where a partition stands once everything sequenced so far has happened.
+#[derive(Debug, Default)]
+pub(crate) struct Sequence {
+    /// The next batch's base offset.
+    pub(crate) next_offset: Offset,
+    /// The first offset.
+    pub(crate) log_start: Offset,
+    /// A memory partition gives out no offset from here on before a higher bound is in the journal.
+    pub(crate) reserved: Offset,
+    /// Idempotent producers.
+    pub(crate) producers: Producers,
+    /// Each leader epoch with its first offset.
+    pub(crate) epochs: Epochs,
+    /// The last commit in the journal's queue that has to do with this partition.
+    pub(crate) last_queued: CommitNumber,
+    /// Changed since the last checkpoint.
+    pub(crate) dirty: bool,
+    /// A commit that drops it has been sequenced.
+    pub(crate) dropped: bool,
+    /// How its records are kept; `None` until somebody says.
+    pub(crate) policy: Option<PartitionPolicy>,
+}
+
+/// What readers see.
+#[derive(Debug)]
+struct Visible {
+    log_start: Offset,
+    high_watermark: Offset,
+    dropped: bool,
+    epochs: Epochs,
+    tail: Tail,
+    /// What lies before this offset is in packs.
+    settled: Offset,
+    /// The last journal buffer that holds a batch of this partition.
+    last_buffer: u64,
+    wakes: Vec<Arc<Wake>>,
+}
+
+/// Where a partition begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// The first offset there is.
+    pub log_start: Offset,
+    /// Readers see what lies before this: it is as durable as promised.
+    pub high_watermark: Offset,
+    /// Before this no transaction is undecided.
+    pub last_stable: Offset,
+    /// The next append goes here.
+    pub log_end: Offset,
+    /// The leadership now in force.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub enum Read {
+    /// Whole batches in order, the first of which contains the offset asked for; none at the end of the partition.
+    Memory(Slices),
+    /// The batches are on the disk: run this on a thread that may block.
+    Packs(PackRead),
+}
+
+/// What a partition knows of one idempotent producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerSummary {
+    /// The producer.
+    pub producer_id: ProducerId,
+    /// Its newest epoch.
+    pub epoch: ProducerEpoch,
+    /// The last sequence it wrote.
+    pub last_sequence: SequenceNumber,
+    /// When it last wrote, by the server's clock.
+    pub last_timestamp: TimestampMs,
+    /// Where its open transaction starts.
+    pub txn_first_offset: Option<Offset>,
+}
+
+/// What a partition is made from.
+pub(crate) struct PartitionOrigin {
+    pub(crate) id: PartitionId,
+    pub(crate) durability: Durability,
+    pub(crate) leader_epoch: Arc<SlotEpoch>,
+    pub(crate) log_start: Offset,
+    pub(crate) next_offset: Offset,
+    /// Everything before this offset is in packs.
+    pub(crate) settled: Offset,
+    pub(crate) epochs: Epochs,
+    pub(crate) policy: Option<PartitionPolicy>,
+}
+
+impl Partition {
+    /// A partition that holds nothing in memory.
+    pub(crate) fn new(origin: PartitionOrigin, packs: Arc<PackSet>, budget: Arc<Budget>) -> Self {
+        Self {
+            id: origin.id,
+            durability: origin.durability,
+            leader_epoch: origin.leader_epoch,
+            packs,
+            budget,
+            sequence: Mutex::new(Sequence {
+                next_offset: origin.next_offset,
+                log_start: origin.log_start,
+                reserved: origin.next_offset,
+                epochs: origin.epochs.clone(),
+                policy: origin.policy,
+                ..Sequence::default()
+            }),
+            visible: Mutex::new(Visible {
+                log_start: origin.log_start,
+                high_watermark: origin.next_offset,
+                dropped: false,
+                epochs: origin.epochs,
+                tail: Tail::default(),
+                settled: origin.settled,
+                last_buffer: 0,
+                wakes: Vec::new(),
+            }),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// What an acknowledgement of its appends promises.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Whether it has been dropped.
+    pub fn is_dropped(&self) -> bool {
+        self.visible.lock().dropped
+    }
+
+    /// Where it begins and ends, at one moment.
+    pub fn offsets(&self) -> Offsets {
+        let (log_start, high_watermark) = {
+            let visible = self.visible.lock();
+            (visible.log_start, visible.high_watermark)
+        };
+        Offsets {
+            log_start,
+            high_watermark,
+            last_stable: high_watermark,
+            log_end: self.sequence.lock().next_offset.max(high_watermark),
+            leader_epoch: self.leader_epoch.get(),
+        }
+    }
+
+    /// Reads whole batches from the one that contains `from`, as many as fit `max_bytes` but at least one, as far as
+    /// they start before `upto` and readers may see them.
+    pub fn read(&self, from: Offset, max_bytes: usize, upto: Offset) -> Result<Read, ReadError> {
+        let upto = {
+            let visible = self.visible.lock();
+            self.check_range(&visible, from)?;
+            let upto = upto.min(visible.high_watermark);
+            let in_memory = visible
+                .tail
+                .first_offset()
+                .is_some_and(|first| first <= from);
+            if in_memory || from >= upto {
+                return Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)));
+            }
+            upto
+        };
+        if let Some(read) = self.packs.read(self.id, from, max_bytes, upto) {
+            return Ok(Read::Packs(read));
+        }
+        // Compaction left nothing up to the tail, or the tail was settled in between.
+        let visible = self.visible.lock();
+        self.check_range(&visible, from)?;
+        Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)))
+    }
+
+    /// The first record at or after the log start whose timestamp is at least `at`. Blocks when it has to look in packs.
+    pub fn offset_for_time(
+        &self,
+        at: TimestampMs,
+    ) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
+        let log_start = self.visible.lock().log_start;
+        // Once more after looking into the tail: what is missing there may just have been settled.
+        for _ in 0..2 {
+            if let Some(found) = self.packs.offset_for_time(self.id, at, log_start)? {
+                return Ok(Some(found));
+            }
+            let candidates = self.tail_batches(|batch| batch.max_timestamp >= at);
+            for batch in &candidates {
+                let found = Batch::parse(batch.bytes())
+                    .and_then(|batch| first_record_since(&batch, at, log_start))
+                    .map_err(|error| self.damaged(batch.base, &error))?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the latest timestamp, the first of several. Blocks when it has to look in packs.
+    pub fn max_timestamp(&self) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
+        let log_start = self.visible.lock().log_start;
+        // Before the packs: a batch that is settled in between is then found twice rather than never.
+        let tail = self.tail_batches(|_| true);
+        let settled = self.packs.max_timestamp(self.id, log_start)?;
+        let mut best = settled;
+        let mut latest: Vec<&TailBatch> = tail.iter().collect();
+        latest.sort_by_key(|batch| (std::cmp::Reverse(batch.max_timestamp), batch.base));
+        for batch in latest {
+            if best.is_some_and(|(time, _)| batch.max_timestamp < time) {
+                break;
+            }
+            let found = Batch::parse(batch.bytes())
+                .and_then(|batch| latest_record(&batch, log_start))
+                .map_err(|error| self.damaged(batch.base, &error))?;
+            best = match (best, found) {
+                (Some(best), Some(found)) => {
+                    let earlier = found.0 == best.0 && found.1 < best.1;
+                    Some(if found.0 > best.0 || earlier {
+                        found
+                    } else {
+                        best
+                    })
+                }
+                (best, found) => best.or(found),
+            };
+        }
+        Ok(best)
+    }
+
+    /// The latest leader epoch up to `epoch` in which something was appended, and the offset after its last record
+    /// (KIP-101's `OffsetForLeaderEpoch`); `None` when there is none.
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let visible = self.visible.lock();
+        visible.epochs.end(epoch, visible.high_watermark)
+    }
+
+    /// Each leader epoch in which something was appended, with its first offset.
+    pub fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
+        self.visible.lock().epochs.list().to_vec()
+    }
+
+    /// The leader epoch that wrote the record at `offset`.
+    pub fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        let epoch = self.visible.lock().epochs.at(offset);
+        epoch.unwrap_or(self.leader_epoch.get())
+    }
+
+    /// Sets `wake` off once, when the high watermark or the log start next moves, or the partition is dropped.
+    pub fn wake_on_append(&self, wake: &Arc<Wake>) {
+        let mut visible = self.visible.lock();
+        if visible.dropped {
+            drop(visible);
+            wake.fire();
+            return;
+        }
+        // Whoever waited for several partitions and was woken by another one is forgotten here at last.
+        if visible.wakes.len() >= WAKES_BEFORE_SWEEP {
+            visible.wakes.retain(|wake| !wake.is_fired());
+        }
+        visible.wakes.push(Arc::clone(wake));
+    }
+
+    /// Forgets a `wake` that is no longer waited for.
+    pub fn forget_wake(&self, wake: &Arc<Wake>) {
+        let mut visible = self.visible.lock();
+        visible.wakes.retain(|other| !Arc::ptr_eq(other, wake));
+    }
+
+    /// The idempotent producers it knows.
+    pub fn producers(&self) -> Vec<ProducerSummary> {
+        let sequence = self.sequence.lock();
+        let summary =
+            |(producer_id, state): (ProducerId, &crate::state::keys::producer::ProducerState)| {
+                ProducerSummary {
+                    producer_id,
+                    epoch: state.epoch,
+                    last_sequence: state
+                        .batches
+                        .last()
+                        .map_or(SequenceNumber::NONE, |batch| batch.last_sequence),
+                    last_timestamp: state.last_timestamp,
+                    txn_first_offset: state.txn_first_offset,
+                }
+            };
+        sequence.producers.iter().map(summary).collect()
+    }
+
+    /// Bytes of batches it holds, in packs and in memory what is not in packs.
+    pub fn size_bytes(&self) -> u64 {
+        self.unsettled_bytes() + self.packs.size_bytes(self.id)
+    }
+
+    /// Shows a batch to readers. Returns whether it is this partition's first batch in `buffer`.
+    pub(crate) fn publish(&self, batch: TailBatch, buffer: u64) -> bool {
+        let (first_in_buffer, wakes) = {
+            let mut visible = self.visible.lock();
+            visible.epochs.note(self.leader_epoch.get(), batch.base);
+            visible.high_watermark = batch.last.next();
+            if !visible.dropped {
+                visible.tail.push(batch);
+            }
+            let first = std::mem::replace(&mut visible.last_buffer, buffer) != buffer;
+            (first, std::mem::take(&mut visible.wakes))
+        };
+        wakes.iter().for_each(|wake| wake.fire());
+        first_in_buffer
+    }
+
+    /// Shows a batch of a memory partition to readers, and makes room for it where that is the policy.
+    pub(crate) fn publish_in_memory(&self, batch: TailBatch, policy: &PartitionPolicy) {
+        self.budget.add_memory(batch.size_bytes());
+        let mut visible = self.visible.lock();
+        let before = visible.tail.bytes() + batch.size_bytes() as u64;
+        if policy.overflow == Overflow::DropOldest {
+            let over_all = self.budget.memory_partitions_full(0);
+            let room = if over_all {
+                visible.tail.bytes()
+            } else {
+                policy.memory_bytes
+            };
+            let dropped_to = visible
+                .tail
+                .shrink_to(room.saturating_sub(batch.size_bytes() as u64));
+            let log_start = dropped_to.unwrap_or(batch.base);
+            visible.log_start = visible.log_start.max(log_start);
+        }
+        visible.epochs.note(self.leader_epoch.get(), batch.base);
+        visible.high_watermark = batch.last.next();
+        let log_start = visible.log_start;
+        visible.epochs.trim(log_start);
+        if !visible.dropped {
+            visible.tail.push(batch);
+        }
+        let freed = before - visible.tail.bytes();
+        let wakes = std::mem::take(&mut visible.wakes);
+        drop(visible);
+        self.budget.remove_memory(freed as usize);
+        wakes.iter().for_each(|wake| wake.fire());
+    }
+
+    /// Moves the log start up, for readers.
+    pub(crate) fn publish_trim(&self, log_start: Offset) {
+        let mut visible = self.visible.lock();
+        if log_start <= visible.log_start {
+            return;
+        }
+        visible.log_start = log_start;
+        visible.epochs.trim(log_start);
+        let before = visible.tail.bytes();
+        visible.tail.trim(log_start);
+        let freed = before - visible.tail.bytes();
+        let wakes = std::mem::take(&mut visible.wakes);
+        drop(visible);
+        self.release(freed);
+        wakes.iter().for_each(|wake| wake.fire());
+    }
+
+    /// Where retention would have the log of a memory partition start, if it takes anything.
+    pub(crate) fn expired_in_memory(&self, now: TimestampMs) -> Option<Offset> {
+        let policy = self.policy()?;
+        self.visible.lock().tail.expired(&policy, now)
+    }
+
+    /// Ends it, for readers.
+    pub(crate) fn publish_drop(&self) {
+        let mut visible = self.visible.lock();
+        visible.dropped = true;
+        let freed = visible.tail.bytes();
+        visible.tail.clear();
+        let wakes = std::mem::take(&mut visible.wakes);
+        drop(visible);
+        self.release(freed);
+        wakes.iter().for_each(|wake| wake.fire());
+    }
+
+    fn release(&self, bytes: u64) {
+        if self.durability == Durability::Memory {
+            self.budget.remove_memory(bytes as usize);
+        }
+    }
+
+    /// Whether a memory partition of at most `bound_bytes` takes `more_bytes` without dropping anything.
+    pub(crate) fn has_memory_for(&self, more_bytes: u64, bound_bytes: u64) -> bool {
+        self.visible.lock().tail.bytes() + more_bytes <= bound_bytes
+            && !self.budget.memory_partitions_full(more_bytes as usize)
+    }
+
+    /// How its records are kept, if anybody has said.
+    pub(crate) fn policy(&self) -> Option<PartitionPolicy> {
+        self.sequence.lock().policy
+    }
+
+    /// Where packs end, and the batches from there on whose entries lie before `upto`.
+    pub(crate) fn unsettled(&self, upto: JournalPosition) -> (Offset, Vec<TailBatch>) {
+        let visible = self.visible.lock();
+        let batches = visible.tail.from(visible.settled);
+        let batches = batches.take_while(|batch| batch.position < upto);
+        (visible.settled, batches.cloned().collect())
+    }
+
+    /// Bytes of batches that are not in packs.
+    pub(crate) fn unsettled_bytes(&self) -> u64 {
+        let visible = self.visible.lock();
+        let unsettled = visible.tail.from(visible.settled);
+        unsettled.map(|batch| batch.size_bytes() as u64).sum()
+    }
+
+    /// Says that everything before `offset` is in packs.
+    pub(crate) fn set_settled(&self, offset: Offset) {
+        let mut visible = self.visible.lock();
+        visible.settled = visible.settled.max(offset);
+    }
+
+    /// Lets go of what is cached from before `position`, all of which has been settled.
+    pub(crate) fn evict_before(&self, position: JournalPosition) {
+        self.visible.lock().tail.evict_before(position);
+    }
+
+    /// Adds a batch that recovery found in the journal. Returns whether it is the first of `chunk`.
+    pub(crate) fn recover(&self, batch: TailBatch, chunk: u64) -> bool {
+        let mut visible = self.visible.lock();
+        visible.tail.push(batch);
+        std::mem::replace(&mut visible.last_buffer, chunk) != chunk
+    }
+
+    /// Shows readers what recovery has found out: from where to where the partition goes.
+    pub(crate) fn finish_recovery(&self) {
+        let sequence = self.sequence.lock();
+        let mut visible = self.visible.lock();
+        visible.log_start = sequence.log_start;
+        visible.high_watermark = sequence.next_offset;
+        visible.epochs = sequence.epochs.clone();
+        visible.tail.trim(sequence.log_start);
+    }
+
+    fn check_range(&self, visible: &Visible, from: Offset) -> Result<(), ReadError> {
+        if visible.dropped {
+            return Err(ReadError::Dropped(self.id));
+        }
+        if from < visible.log_start || from > visible.high_watermark {
+            return Err(ReadError::OutOfRange {
+                log_start: visible.log_start,
+                high_watermark: visible.high_watermark,
+            });
+        }
+        Ok(())
+    }
+
+    fn tail_batches(&self, wanted: impl Fn(&TailBatch) -> bool) -> Vec<TailBatch> {
+        let visible = self.visible.lock();
+        let batches = visible.tail.from(visible.log_start);
+        batches.filter(|batch| wanted(batch)).cloned().collect()
+    }
+
+    fn damaged(&self, offset: Offset, error: &BatchError) -> ReadError {
+        ReadError::Damaged {
+            partition: self.id,
+            offset,
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// So many readers wait at one partition before those that were woken elsewhere are swept out.
+const WAKES_BEFORE_SWEEP: usize = 32;
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition")
+            .field("id", &self.id)
+            .field("offsets", &self.offsets())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,293 @@
+//! What to do next, as a pure function of the manifest and the slot's view.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use millstream_record::{Offset, TimestampMs};
+
+use super::bounds::{RangeBounds, Sizes};
+use super::compact::{CompactPlan, compactable};
+use super::forget::{ByPartition, dead_ranges};
+use super::output::Share;
+use super::rewrite::{Piece, RewritePlan};
+use super::{PartitionFacts, SlotView};
+use crate::ids::{PackId, PartitionId};
+use crate::manifest::Manifest;
+use crate::pack::{PackInfo, PackRange};
+use crate::policy::PartitionPolicy;
+
+/// So many packs of about one size are merged into one, so a byte is rewritten once for each eightfold of growth.
+const SHARED_MERGE_WIDTH: usize = 8;
+
+/// So many small packs of one partition are merged into one.
+const OWN_MERGE_WIDTH: usize = 4;
+
+/// What a pack's footer and padding may take beside its ranges' entries.
+const PACK_OVERHEAD_BYTES: u64 = 8 << 10;
+
+/// What a range takes in a pack's directory.
+const DIRECTORY_ENTRY_BYTES: u64 = 96;
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Job {
+    /// Take dead ranges out of the manifest.
+    Forget(Vec<(PackId, PackRange)>),
+    /// Replace packs by better ones with the same live batches.
+    Rewrite(RewritePlan),
+    /// Compact partitions.
+    Compact(Vec<CompactPlan>),
+}
+
+/// What the housekeeper remembers beyond the manifest.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Packs that could not be read. They are left as they are.
+    pub(super) damaged: BTreeSet<PackId>,
+    /// The log start up to which a partition's packs have been rewritten: a batch that the log start lies in stays
+    /// whole, so rewriting again for the same trim would gain nothing.
+    pub(super) reclaimed: HashMap<PartitionId, Offset>,
+}
+
+/// The next job: whatever gives back most for the least work comes first. `None` when all is in shape.
+pub(super) fn plan(
+    manifest: &Manifest,
+    view: &dyn SlotView,
+    memory: &Memory,
+    sizes: &Sizes,
+    now: TimestampMs,
+) -> Option<Job> {
+    let partitions = manifest.by_partition();
+    let dead = dead_ranges(&partitions, view);
+    if !dead.is_empty() {
+        return Some(Job::Forget(dead));
+    }
+    let survey = Survey::new(manifest, view, memory, sizes, partitions);
+    survey
+        .reclaim()
+        .map(Job::Rewrite)
+        .or_else(|| survey.compact(now).map(Job::Compact))
+        .or_else(|| survey.merge_shared().map(Job::Rewrite))
+        .or_else(|| survey.merge_own().map(Job::Rewrite))
+}
+
+struct Survey<'a> {
+    manifest: &'a Manifest,
+    memory: &'a Memory,
+    sizes: &'a Sizes,
+    partitions: ByPartition,
+    /// What is known of these partitions.
+    facts: HashMap<PartitionId, PartitionFacts>,
+    /// Bytes of batches in each pack that are still wanted.
+    live_bytes: HashMap<PackId, u64>,
+}
+
+impl<'a> Survey<'a> {
+    /// Asks everything once: there may be hundreds of thousands of ranges.
+    fn new(
+        manifest: &'a Manifest,
+        view: &dyn SlotView,
+        memory: &'a Memory,
+        sizes: &'a Sizes,
+        partitions: ByPartition,
+    ) -> Self {
+        let facts = partitions
+            .keys()
+            .filter_map(|id| Some((*id, view.facts(*id)?)));
+        let mut survey = Self {
+            manifest,
+            memory,
+            sizes,
+            facts: facts.collect(),
+            partitions,
+            live_bytes: HashMap::new(),
+        };
+        for pack in manifest.packs.values() {
+            let live = pack
+                .ranges
+                .iter()
+                .map(|range| survey.live_part(range))
+                .sum();
+            survey.live_bytes.insert(pack.id, live);
+        }
+        survey
+    }
+
+    /// The pack that is most dead, if one is at least half dead.
+    fn reclaim(&self) -> Option<RewritePlan> {
+        let mut worst: Option<(u64, PackId)> = None;
+        for pack in self.whole_packs() {
+            let live = self.live_bytes[&pack.id];
+            let entries = pack.ranges.len() as u64 * DIRECTORY_ENTRY_BYTES;
+            let dead = pack
+                .size_bytes
+                .saturating_sub(live + entries + PACK_OVERHEAD_BYTES);
+            let worth_it = dead >= self.sizes.reclaim_min && dead >= pack.size_bytes / 2;
+            if worth_it && worst.is_none_or(|(most, _)| dead > most) {
+                worst = Some((dead, pack.id));
+            }
+        }
+        worst.map(|(_, pack)| self.rewrite(&[pack]))
+    }
+
+    /// Partitions that are due for compaction, the dirtiest first, as many as one job takes.
+    fn compact(&self, now: TimestampMs) -> Option<Vec<CompactPlan>> {
+        let mut due: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(_, ranges)| {
+                !ranges
+                    .iter()
+                    .any(|(pack, _)| self.memory.damaged.contains(pack))
+            })
+            .filter_map(|(partition, ranges)| {
+                let facts = self.facts.get(partition)?;
+                compactable(*partition, facts, ranges, self.sizes, now)
+            })
+            .collect();
+        due.sort_by(|a, b| b.dirty_ratio.total_cmp(&a.dirty_ratio));
+        let mut bytes = 0;
+        due.retain(|plan| {
+            let take = bytes < self.sizes.compaction_target;
+            bytes += plan.input_bytes();
+            take
+        });
+        due.sort_by_key(|plan| (plan.share == Share::Shared, plan.partition));
+        (!due.is_empty()).then_some(due)
+    }
+
+    /// Packs of about one size that many partitions share.
+    fn merge_shared(&self) -> Option<RewritePlan> {
+        let mut tiers: BTreeMap<u32, Vec<PackId>> = BTreeMap::new();
+        for pack in self.whole_packs().filter(|pack| !self.is_own(pack)) {
+            let live = self.live_bytes[&pack.id];
+            if live < self.sizes.shared_pack_max / 2 {
+                // 0 for small packs, then one more for each eightfold.
+                let tier = (live / self.sizes.small_pack)
+                    .checked_ilog2()
+                    .map_or(0, |log| log / 3 + 1);
+                tiers.entry(tier).or_default().push(pack.id);
+            }
+        }
+        let tier = tiers
+            .values()
+            .find(|packs| packs.len() >= SHARED_MERGE_WIDTH)?;
+        let mut bytes = 0;
+        let packs: Vec<_> = tier
+            .iter()
+            .copied()
+            .take_while(|id| {
+                bytes += self.manifest.packs[id].size_bytes;
+                bytes <= 2 * self.sizes.shared_pack_max
+            })
+            .take(2 * SHARED_MERGE_WIDTH)
+            .collect();
+        (packs.len() > 1).then(|| self.rewrite(&packs))
+    }
+
+    /// Small packs of one partition that follow each other.
+    fn merge_own(&self) -> Option<RewritePlan> {
+        self.partitions
+            .values()
+            .find_map(|ranges| self.merge_run(ranges))
+    }
+
+    fn merge_run(&self, ranges: &[(PackId, PackRange)]) -> Option<RewritePlan> {
+        let mut run: Vec<PackId> = Vec::new();
+        let mut run_bytes = 0;
+        for (id, _) in ranges {
+            if run.contains(id) {
+                continue;
+            }
+            let pack = &self.manifest.packs[id];
+            let live = self.live_bytes[id];
+            let small =
+                self.is_own(pack) && live < self.sizes.own_pack_target / 2 && self.is_whole(pack);
+            if small && run_bytes + live <= self.sizes.own_pack_target {
+                run.push(*id);
+                run_bytes += live;
+                continue;
+            }
+            if run.len() >= OWN_MERGE_WIDTH {
+                break;
+            }
+            run.clear();
+            run_bytes = 0;
+            if small {
+                run.push(*id);
+                run_bytes = live;
+            }
+        }
+        (run.len() >= OWN_MERGE_WIDTH).then(|| self.rewrite(&run))
+    }
+
+    /// How to rewrite these packs.
+    fn rewrite(&self, packs: &[PackId]) -> RewritePlan {
+        let mut partitions: ByPartition = BTreeMap::new();
+        for id in packs {
+            for range in &self.manifest.packs[id].ranges {
+                partitions
+                    .entry(range.partition)
+                    .or_default()
+                    .push((*id, *range));
+            }
+        }
+        let mut pieces = Vec::new();
+        for (partition, mut ranges) in partitions {
+            ranges.sort_by_key(|(_, range)| (range.first, range.end));
+            let facts = self.facts.get(&partition);
+            let policy = facts.map_or_else(PartitionPolicy::default, |facts| facts.policy);
+            let bytes: u64 = ranges.iter().map(|(_, range)| range.bytes).sum();
+            let share = self.sizes.share(bytes);
+            pieces.extend(ranges.into_iter().map(|(pack, range)| Piece {
+                share,
+                pack,
+                range,
+                bounds: RangeBounds::of(&policy, self.sizes),
+                index_interval_bytes: policy.index_interval_bytes,
+                log_start: facts.map_or(Offset::ZERO, |facts| facts.log_start),
+            }));
+        }
+        // Stable: partitions and offsets stay in order.
+        pieces.sort_by_key(|piece| piece.share == Share::Shared);
+        RewritePlan {
+            inputs: packs.to_vec(),
+            pieces,
+        }
+    }
+
+    /// Whether a pack holds enough of one partition to stay that partition's own.
+    fn is_own(&self, pack: &PackInfo) -> bool {
+        let mut partitions = pack.ranges.iter().map(|range| range.partition);
+        let first = partitions.next();
+        pack.size_bytes > self.sizes.own_pack_min
+            && partitions.all(|partition| Some(partition) == first)
+    }
+
+    fn whole_packs(&self) -> impl Iterator<Item = &Arc<PackInfo>> {
+        self.manifest
+            .packs
+            .values()
+            .filter(|pack| self.is_whole(pack))
+    }
+
+    fn is_whole(&self, pack: &PackInfo) -> bool {
+        !self.memory.damaged.contains(&pack.id)
+    }
+
+    /// Bytes of a range that are still wanted. How much of it a trim has released is told by the offsets, as if all
+    /// batches were alike.
+    fn live_part(&self, range: &PackRange) -> u64 {
+        let Some(facts) = self.facts.get(&range.partition) else {
+            return range.bytes;
+        };
+        let reclaimed = self.memory.reclaimed.get(&range.partition);
+        let first = range.first.max(reclaimed.copied().unwrap_or(Offset::ZERO));
+        if facts.log_start <= first || range.end <= first {
+            return range.bytes;
+        }
+        let covered = (range.end - first) as u128;
+        let live = (range.end - facts.log_start).max(0) as u128;
+        (u128::from(range.bytes) * live / covered) as u64
+    }
+}

@@ -1,0 +1,179 @@
+//! Rewriting packs: the batches that are still wanted, in better packs.
+
+use std::sync::Arc;
+
+use millstream_record::{Offset, TimestampMs};
+
+use super::bounds::{RangeBounds, Sizes};
+use super::output::{Output, RangeStart, Share};
+use super::{Progress, SettleError};
+use crate::format::FormatError;
+use crate::ids::PackId;
+use crate::manifest::{Edit, Manifests};
+use crate::pack::{PackError, PackRange, RangeScan};
+
+/// How much of a pack is read at a time.
+pub(super) const READ_CHUNK_BYTES: usize = 4 << 20;
+
+/// Which packs to replace, and what of them stays.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RewritePlan {
+    /// The packs to replace.
+    pub(super) inputs: Vec<PackId>,
+    /// Their ranges in the order in which they are written.
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A range to be rewritten.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Piece {
+    pub(super) share: Share,
+    pub(super) pack: PackId,
+    pub(super) range: PackRange,
+    /// What decides whether it becomes one range with the one before it.
+    pub(super) bounds: RangeBounds,
+    pub(super) index_interval_bytes: u32,
+    /// Batches that end before this are left out.
+    pub(super) log_start: Offset,
+}
+
+/// Carries out a [`RewritePlan`].
+pub(super) struct RewriteJob {
+    plan: RewritePlan,
+    output: Output,
+    /// The piece that comes next, or is being read.
+    at: usize,
+    scan: Option<RangeScan>,
+    /// Whether the piece being read has a range in the output yet.
+    begun: bool,
+}
+
+impl RewriteJob {
+    pub(super) fn new(
+        manifests: &Manifests,
+        plan: RewritePlan,
+        sizes: Sizes,
+        now: TimestampMs,
+    ) -> Self {
+        Self {
+            plan,
+            output: Output::new(manifests, sizes, now),
+            at: 0,
+            scan: None,
+            begun: false,
+        }
+    }
+
+    /// Moves about `budget_bytes`, or finishes the job.
+    pub(super) fn step(
+        &mut self,
+        manifests: &mut Manifests,
+        budget_bytes: u64,
+    ) -> Result<Progress, SettleError> {
+        let mut left = budget_bytes as i64;
+        while left > 0 {
+            let Some(piece) = self.plan.pieces.get(self.at).copied() else {
+                let edit = Edit {
+                    add: self.output.finish()?,
+                    remove: std::mem::take(&mut self.plan.inputs),
+                    ..Edit::default()
+                };
+                manifests.commit(&edit)?;
+                return Ok(Progress::Done);
+            };
+            left -= self.copy_next(manifests, &piece)? as i64;
+        }
+        Ok(Progress::More)
+    }
+
+    pub(super) fn abandon(self, manifests: &mut Manifests) {
+        manifests.abandon(self.output.begun());
+    }
+
+    /// The log start up to which each partition's dead batches were left out.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.plan.pieces
+    }
+
+    /// Copies the next batch, or goes on to the next piece.
+    fn copy_next(
+        &mut self,
+        manifests: &mut Manifests,
+        piece: &Piece,
+    ) -> Result<usize, SettleError> {
+        if self.scan.is_none() {
+            self.scan = Some(open_scan(manifests, piece.pack, &piece.range)?);
+            self.begun = self.continues(piece);
+        }
+        let scan = self.scan.as_mut().expect("opened above");
+        let batch = scan.next_batch().map_err(|source| SettleError::Input {
+            pack: piece.pack,
+            source,
+        })?;
+        let Some(batch) = batch else {
+            if !self.begun {
+                self.begin(manifests, piece, piece.range.first.max(piece.log_start))?;
+            }
+            self.output.cover(piece.range.end);
+            self.scan = None;
+            self.at += 1;
+            return Ok(0);
+        };
+        if batch.header.last_offset() >= piece.log_start {
+            let base_offset = batch.header.base_offset;
+            if !self.begun {
+                let first = piece.range.first.max(piece.log_start).min(base_offset);
+                self.begin(manifests, piece, first)?;
+            }
+            // Horizons before the range's own have passed, and their tombstones are gone.
+            let since = piece.range.delete_horizon;
+            let horizon = batch.header.delete_horizon;
+            let horizon = horizon.filter(|horizon| since.is_some_and(|since| *horizon >= since));
+            self.output.append(base_offset, horizon, &batch.bytes)?;
+        }
+        Ok(batch.bytes.len())
+    }
+
+    /// Whether the piece becomes one range with what was written last.
+    fn continues(&self, piece: &Piece) -> bool {
+        self.output.range().is_some_and(|range| {
+            range.partition == piece.range.partition
+                && piece.bounds.takes_range(range, &piece.range)
+        })
+    }
+
+    fn begin(
+        &mut self,
+        manifests: &mut Manifests,
+        piece: &Piece,
+        first: Offset,
+    ) -> Result<(), SettleError> {
+        self.begun = true;
+        let start = RangeStart {
+            partition: piece.range.partition,
+            first,
+            compacted: piece.range.compacted,
+            index_interval_bytes: piece.index_interval_bytes,
+        };
+        self.output.begin_range(manifests, piece.share, &start)
+    }
+}
+
+/// Starts reading a range of a pack.
+pub(super) fn open_scan(
+    manifests: &Manifests,
+    id: PackId,
+    range: &PackRange,
+) -> Result<RangeScan, SettleError> {
+    let open = || -> Result<RangeScan, PackError> {
+        let pack = manifests.packs().open(id)?;
+        let entry = pack.range(range.partition, range.first);
+        let entry = entry.filter(|entry| entry.range == *range);
+        let entry = entry.ok_or(FormatError::Malformed {
+            what: "pack",
+            why: "it does not hold what the manifest says",
+        })?;
+        Ok(Arc::clone(&pack).scan(&entry, READ_CHUNK_BYTES))
+    };
+    open().map_err(|source| SettleError::Input { pack: id, source })
+}

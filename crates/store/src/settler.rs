@@ -1,0 +1,391 @@
+//! Does a slot's background work, a step at a time: moves the journal into packs and keeps the packs in shape.
+//!
+//! A *round* of settling draws a boundary in the order of commits, waits until the journal has written it, puts all
+//! batches before it into packs, has the state table take a checkpoint at it, and trims the journal up to it. Between
+//! rounds, packs are looked after: retention, merging, compaction. [`crate::settle`] does the work proper; here it is
+//! decided when.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backup::{Backup, BackupError};
+use crate::commit::{Commit, Trim};
+use crate::engine::{Engine, Packed};
+use crate::error::{CommitError, SlotFailure, StoreError};
+use crate::ids::JournalPosition;
+use crate::layout::Layout;
+use crate::manifest::Manifests;
+use crate::policy::Durability;
+use crate::sequencer::Sealed;
+use crate::settle::{
+    Activity, Housekeeper, Progress, SealedBatch, SealedPartition, SettleError, SettleJob, expired,
+};
+use crate::ticket::CommitNumber;
+use crate::view::View;
+
+/// How much one step moves.
+const STEP_BYTES: u64 = 8 << 20;
+
+/// Settling starts when this part of the memory budget is not settled, if that is less than what is set.
+const BUDGET_PART: u64 = 4;
+
+/// How soon settling is tried again after the disk was full.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// Does a slot's background work.
+pub(crate) struct Settler {
+    engine: Arc<Engine>,
+    manifests: Manifests,
+    housekeeper: Housekeeper,
+    view: View,
+    round: Round,
+    /// The last commit that is in packs.
+    settled: CommitNumber,
+    /// Since when there has been something to settle.
+    unsettled_since: Option<Duration>,
+    /// Nothing is tried before this.
+    retry_at: Option<Duration>,
+    /// When packs are looked after next; `None` while there is nothing to look after.
+    housekeeping_at: Option<Duration>,
+    housekeeping: bool,
+    preparing: bool,
+}
+
+/// How far a round is.
+enum Round {
+    /// There is none.
+    Idle,
+    /// The boundary is on its way into the journal.
+    Sealing(Sealed),
+    /// Batches are being written.
+    Writing {
+        sealed: Sealed,
+        upto: JournalPosition,
+        job: Box<SettleJob>,
+    },
+    /// Everything is in packs; the state table is next.
+    Written {
+        sealed: Sealed,
+        upto: JournalPosition,
+    },
+}
+
+impl Settler {
+    pub(crate) fn new(engine: Arc<Engine>, packed: Packed) -> Self {
+        let rng = &engine.env.rng;
+        let mut housekeeper = Housekeeper::new((rng.next_u64(), rng.next_u64()));
+        for pack in packed.missing {
+            housekeeper.set_damaged(pack);
+        }
+        let view = View::new(Arc::clone(&engine));
+        let now = engine.env.clock.monotonic();
+        Self {
+            // What recovery replayed is to be settled as well.
+            unsettled_since: (engine.report.entries > 0).then_some(now),
+            housekeeping_at: Some(now + engine.settings.housekeeping_interval),
+            engine,
+            manifests: packed.manifests,
+            housekeeper,
+            view,
+            round: Round::Idle,
+            settled: CommitNumber::default(),
+            retry_at: None,
+            housekeeping: false,
+            preparing: false,
+        }
+    }
+
+    /// Does one piece of work. `false` when there is none at present.
+    pub(crate) fn step(&mut self) -> bool {
+        if self.engine.progress.failure().is_some() {
+            return false;
+        }
+        let now = self.engine.env.clock.monotonic();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.retry_at = None;
+        let worked = match self.step_settling(now, false) {
+            Ok(true) => Ok(true),
+            Ok(false) => self.step_housekeeping(now),
+            Err(error) => Err(error),
+        };
+        match worked {
+            Ok(true) => true,
+            Ok(false) => self.step_preparing(),
+            Err(error) => {
+                if self.engine.failed_settling("settling", &error) {
+                    self.retry_at = Some(now + ROOM_RETRY);
+                }
+                false
+            }
+        }
+    }
+
+    /// How long there is certainly nothing to do, if nobody raises the signal.
+    pub(crate) fn idle_time(&self) -> Option<Duration> {
+        let now = self.engine.env.clock.monotonic();
+        let settle_at = self
+            .unsettled_since
+            .map(|since| since + self.engine.settings.settle_after);
+        let settle_at = settle_at.filter(|_| matches!(self.round, Round::Idle));
+        let waiters = self.engine.budget.has_waiters().then_some(now + ROOM_RETRY);
+        let next = match self.retry_at {
+            Some(retry) => Some(retry),
+            None => [settle_at, self.housekeeping_at, waiters]
+                .into_iter()
+                .flatten()
+                .min(),
+        };
+        next.map(|next| next.saturating_sub(now))
+    }
+
+    /// Whether the slot has time for this work, so that it can be spread out.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.engine.budget.has_waiters() || self.engine.unsettled_bytes() > 2 * self.threshold()
+    }
+
+    /// Copies all but the packs to `target`.
+    pub(crate) fn begin_backup(&self, target: &Path) -> Result<Backup, BackupError> {
+        Backup::begin(
+            &self.engine.env,
+            Layout::new(&self.engine.settings.data_dir),
+            target,
+            &self.manifests,
+            &self.engine.state,
+            &self.engine.journal,
+            self.engine.written(),
+        )
+    }
+
+    /// Ends the slot's life in order: everything sequenced is written, settled and checkpointed.
+    pub(crate) fn finish(&mut self) -> Result<(), StoreError> {
+        self.engine.sequencer.close();
+        self.housekeeper.abandon(&mut self.manifests);
+        let now = self.engine.env.clock.monotonic();
+        for last in [false, true] {
+            // First the round under way, then one that leaves nothing.
+            while last || !matches!(self.round, Round::Idle) {
+                while self.engine.step_journal() {}
+                if let Some(failure) = self.engine.progress.failure() {
+                    return Err(StoreError::Failed(failure.clone()));
+                }
+                let worked = self.step_settling(now, last)?;
+                if last && worked && matches!(self.round, Round::Idle) {
+                    return Ok(());
+                }
+                if !worked && self.engine.room.is_full() {
+                    return Err(StoreError::io("settling")(
+                        std::io::ErrorKind::StorageFull.into(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the round one step further, or begins one if it is time. With `clean` it is time, and the last time.
+    fn step_settling(&mut self, now: Duration, clean: bool) -> Result<bool, StoreError> {
+        match std::mem::replace(&mut self.round, Round::Idle) {
+            Round::Idle => {
+                if !clean && !self.is_due(now) {
+                    return Ok(false);
+                }
+                Ok(self.seal(clean))
+            }
+            Round::Sealing(sealed) => {
+                let Some(upto) = self.engine.take_sealed() else {
+                    self.round = Round::Sealing(sealed);
+                    return Ok(false);
+                };
+                let job = self.begin_job(&sealed, upto);
+                self.round = Round::Writing { sealed, upto, job };
+                Ok(true)
+            }
+            Round::Writing {
+                sealed,
+                upto,
+                mut job,
+            } => {
+                match job.step(&mut self.manifests, STEP_BYTES) {
+                    Ok(Progress::More) => self.round = Round::Writing { sealed, upto, job },
+                    Ok(Progress::Done) => {
+                        for (partition, end) in &sealed.partitions {
+                            partition.set_settled(*end);
+                        }
+                        self.round = Round::Written { sealed, upto };
+                    }
+                    Err(error) => {
+                        job.abandon(&mut self.manifests);
+                        let job = self.begin_job(&sealed, upto);
+                        self.round = Round::Writing { sealed, upto, job };
+                        return Err(error.into());
+                    }
+                }
+                Ok(true)
+            }
+            Round::Written { sealed, upto } => {
+                const WRITING: &str = "writing a checkpoint of the state table";
+                if let Err(error) = self.engine.state.write(&sealed.checkpoint, upto) {
+                    if error.is_disk_full() {
+                        self.round = Round::Written { sealed, upto };
+                        let full = std::io::ErrorKind::StorageFull.into();
+                        return Err(StoreError::io(WRITING)(full));
+                    }
+                    let failure = SlotFailure::new(WRITING, error);
+                    self.engine.fail(failure.clone());
+                    return Err(StoreError::Failed(failure));
+                }
+                self.end_round(&sealed, upto)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn is_due(&mut self, now: Duration) -> bool {
+        if self.engine.sequencer.last() == self.settled && self.engine.sequencer.is_all_settled() {
+            self.unsettled_since = None;
+            return false;
+        }
+        let since = *self.unsettled_since.get_or_insert(now);
+        now.saturating_sub(since) >= self.engine.settings.settle_after
+            || self.engine.unsettled_bytes() >= self.threshold()
+    }
+
+    /// So many unsettled bytes are enough for a round.
+    fn threshold(&self) -> u64 {
+        let settings = &self.engine.settings;
+        settings
+            .settle_after_bytes
+            .min(settings.journal_bytes_max / 2)
+            .min(settings.memory_budget_bytes as u64 / BUDGET_PART)
+    }
+
+    fn seal(&mut self, clean: bool) -> bool {
+        let next_partition = || self.engine.next_partition_unreserved();
+        let tombstones = self.view.take_spent_tombstones();
+        let wall = self.engine.now();
+        let sealed = self
+            .engine
+            .sequencer
+            .seal(wall, next_partition, &tombstones, clean);
+        match sealed {
+            Some(sealed) => {
+                self.unsettled_since = None;
+                self.round = Round::Sealing(sealed);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn begin_job(&self, sealed: &Sealed, upto: JournalPosition) -> Box<SettleJob> {
+        let mut work = Vec::with_capacity(sealed.partitions.len());
+        for (partition, end) in &sealed.partitions {
+            if partition.durability() == Durability::Memory || partition.is_dropped() {
+                continue;
+            }
+            let (first, batches) = partition.unsettled(upto);
+            let batches = batches.into_iter().map(|batch| SealedBatch {
+                base_offset: batch.base,
+                bytes: batch.stored().clone(),
+            });
+            work.push(SealedPartition {
+                partition: partition.id(),
+                first,
+                end: *end,
+                policy: partition.policy().unwrap_or_default(),
+                batches: batches.collect(),
+            });
+        }
+        let job = SettleJob::new(&self.manifests, work, upto, self.engine.now());
+        Box::new(job)
+    }
+
+    fn end_round(&mut self, sealed: &Sealed, upto: JournalPosition) -> Result<(), StoreError> {
+        self.engine.set_settled(upto);
+        self.settled = sealed.number;
+        self.housekeeping_at = Some(self.engine.env.clock.monotonic());
+        self.preparing = true;
+        self.engine
+            .journal
+            .trim(upto)
+            .map_err(StoreError::io("trimming the journal"))
+    }
+
+    /// Looks after the packs, if it is time.
+    fn step_housekeeping(&mut self, now: Duration) -> Result<bool, StoreError> {
+        if !self.housekeeping {
+            if self.housekeeping_at.is_none_or(|at| now < at) {
+                return Ok(false);
+            }
+            self.housekeeping = true;
+            self.retain()?;
+            return Ok(true);
+        }
+        let wall = self.engine.now();
+        let activity = self
+            .housekeeper
+            .step(&mut self.manifests, &self.view, wall, STEP_BYTES)?;
+        if activity == Activity::Idle {
+            self.housekeeping = false;
+            let interval = self.engine.settings.housekeeping_interval;
+            self.housekeeping_at = Some(now + interval);
+        }
+        Ok(activity == Activity::Worked)
+    }
+
+    /// Moves log starts up as retention says.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        let now = self.engine.now();
+        let mut moves = expired(self.manifests.current(), &self.view, now);
+        moves.extend(
+            self.engine
+                .partitions()
+                .into_iter()
+                .filter_map(|partition| {
+                    let in_memory = partition.durability() == Durability::Memory;
+                    let log_start = in_memory.then(|| partition.expired_in_memory(now))??;
+                    Some((partition.id(), log_start))
+                }),
+        );
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let trims = moves.into_iter().map(|(partition, log_start)| Trim {
+            partition,
+            log_start,
+        });
+        let commit = Commit {
+            trims: trims.collect(),
+            ..Commit::default()
+        };
+        match self.engine.commit(commit) {
+            Err(CommitError::Failed(failure)) => Err(StoreError::Failed(failure)),
+            // A partition that was dropped meanwhile: the next time will do.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn step_preparing(&mut self) -> bool {
+        self.engine.retirees.trim();
+        match self.engine.journal.prepare() {
+            Ok(more) => more,
+            Err(error) => {
+                let error = StoreError::io("preparing the journal")(error);
+                self.engine.failed_settling("preparing the journal", &error);
+                false
+            }
+        }
+    }
+}
+
+impl From<SettleError> for StoreError {
+    fn from(error: SettleError) -> Self {
+        match error {
+            SettleError::Input { source, .. } | SettleError::Output(source) => source.into(),
+            SettleError::Manifest(error) => error.into(),
+        }
+    }
+}

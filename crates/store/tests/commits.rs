@@ -1,0 +1,286 @@
+//! What a commit does, seen from outside, on the machine's disk.
+
+mod common;
+
+use bytes::Bytes;
+use common::{
+    append, batch, batch_from, manual, one, open, open_partition, open_partition_with, read_all,
+};
+use millstream_env::Env;
+use millstream_record::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+use millstream_store::{
+    Commit, CommitError, Durability, OpenError, Overflow, PartitionPolicy, ReadError, Slot,
+    SlotSettings, Trim,
+};
+use smallvec::smallvec;
+
+#[test]
+fn readers_see_a_batch_once_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let id = open_partition(&slot, Durability::Fsync);
+    let partition = slot.partition(id).unwrap();
+
+    let sequenced = slot.commit(one(id, batch(3, b"first"))).unwrap();
+    assert_eq!(sequenced.appends[0].base_offset, Offset(0));
+    assert_eq!(sequenced.appends[0].last_offset, Offset(2));
+    assert_eq!(partition.offsets().high_watermark, Offset(0));
+    assert_eq!(partition.offsets().log_end, Offset(3));
+    assert!(!sequenced.durable.is_ready());
+
+    assert!(slot.step_journal());
+    sequenced.durable.wait().unwrap();
+    assert_eq!(partition.offsets().high_watermark, Offset(3));
+    assert_eq!(read_all(&partition, Offset(0)), [(0, b"first".to_vec())]);
+    assert!(!slot.step_journal());
+}
+
+#[test]
+fn a_restart_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = {
+        let slot = open(manual(dir.path()));
+        let a = open_partition(&slot, Durability::Fsync);
+        let b = open_partition(&slot, Durability::Os);
+        for n in 0..200u8 {
+            let both = Commit {
+                appends: smallvec![
+                    append(&[a], batch(2, &[n; 5000])),
+                    append(&[a, b], batch(1, &[n; 10])),
+                ],
+                puts: vec![(Bytes::from(vec![9, n]), Bytes::from(vec![n]))],
+                ..Commit::default()
+            };
+            drop(slot.commit(both).unwrap());
+            if n % 7 == 0 {
+                slot.step_journal();
+            }
+        }
+        while slot.step_journal() {}
+        (a, b)
+    };
+
+    let slot = open(manual(dir.path()));
+    assert!(!slot.recovery().clean);
+    let found = read_all(&slot.partition(a).unwrap(), Offset(0));
+    assert_eq!(found.len(), 400);
+    assert_eq!(found[399], (599, vec![199; 10]));
+    let found = read_all(&slot.partition(b).unwrap(), Offset(0));
+    assert_eq!(found.len(), 200);
+    assert_eq!(found[120], (120, vec![120; 10]));
+    assert_eq!(slot.state().scan(&[9]).unwrap().count(), 200);
+    let offsets = slot.partition(b).unwrap().offsets();
+    assert_eq!(
+        (offsets.log_end, offsets.leader_epoch),
+        (Offset(200), LeaderEpoch(1))
+    );
+    assert_eq!(
+        slot.partition(b).unwrap().epoch_end(LeaderEpoch(0)),
+        Some((LeaderEpoch(0), Offset(200)))
+    );
+}
+
+#[test]
+fn a_refused_commit_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let id = open_partition(&slot, Durability::Fsync);
+    let producer =
+        |sequence| batch_from(2, b"x", ProducerId(7), ProducerEpoch(0), Sequence(sequence));
+    let refused = slot.commit(Commit {
+        appends: smallvec![
+            append(&[id], producer(0)),
+            append(&[id], producer(2)),
+            append(&[id], producer(9)),
+        ],
+        puts: vec![(Bytes::from_static(b"k"), Bytes::from_static(b"v"))],
+        ..Commit::default()
+    });
+    assert!(matches!(
+        refused,
+        Err(CommitError::OutOfOrderSequence { .. })
+    ));
+    assert_eq!(slot.partition(id).unwrap().offsets().log_end, Offset(0));
+    assert_eq!(slot.state().get(b"k").unwrap(), None);
+    assert!(slot.partition(id).unwrap().producers().is_empty());
+
+    let reserved = slot.commit(Commit {
+        puts: vec![(Bytes::from_static(b"\0k"), Bytes::new())],
+        ..Commit::default()
+    });
+    assert!(matches!(reserved, Err(CommitError::BadKey { .. })));
+    let large = slot.commit(one(id, batch(1, &[0; 200 << 10])));
+    assert!(matches!(large, Err(CommitError::TooLarge { .. })));
+    let beyond = slot.commit(Commit {
+        trims: vec![Trim {
+            partition: id,
+            log_start: Offset(1),
+        }],
+        ..Commit::default()
+    });
+    assert!(matches!(beyond, Err(CommitError::TrimBeyondEnd { .. })));
+}
+
+#[test]
+fn idempotent_batches_are_appended_once_also_across_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let producer = |epoch, sequence| {
+        batch_from(
+            2,
+            b"x",
+            ProducerId(7),
+            ProducerEpoch(epoch),
+            Sequence(sequence),
+        )
+    };
+    let slot = open(manual(dir.path()));
+    let id = open_partition(&slot, Durability::Fsync);
+    let first = slot.commit(one(id, producer(0, 0))).unwrap();
+    let again = slot.commit(one(id, producer(0, 0))).unwrap();
+    assert!(again.appends[0].duplicate);
+    assert_eq!(again.appends[0].base_offset, first.appends[0].base_offset);
+    assert!(
+        !again.durable.is_ready(),
+        "a duplicate is as durable as the original"
+    );
+    slot.step_journal();
+    again.durable.wait().unwrap();
+    drop(slot.commit(one(id, producer(0, 2))).unwrap());
+    slot.step_journal();
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    assert!(slot.commit(one(id, producer(0, 2))).unwrap().appends[0].duplicate);
+    let skipped = slot.commit(one(id, producer(0, 6)));
+    assert!(matches!(
+        skipped,
+        Err(CommitError::OutOfOrderSequence { .. })
+    ));
+    let next = slot.commit(one(id, producer(0, 4))).unwrap();
+    assert_eq!(next.appends[0].base_offset, Offset(4));
+    let bumped = slot.commit(one(id, producer(1, 0))).unwrap();
+    assert_eq!(bumped.appends[0].base_offset, Offset(6));
+    let fenced = slot.commit(one(id, producer(0, 6)));
+    assert!(matches!(
+        fenced,
+        Err(CommitError::InvalidProducerEpoch { .. })
+    ));
+}
+
+#[test]
+fn trims_and_drops_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let id = open_partition(&slot, Durability::Fsync);
+    let gone = open_partition(&slot, Durability::Fsync);
+    for n in 0..4 {
+        drop(slot.commit(one(id, batch(5, &[n]))).unwrap());
+        drop(slot.commit(one(gone, batch(5, &[n]))).unwrap());
+    }
+    slot.step_journal();
+    drop(
+        slot.commit(Commit {
+            trims: vec![Trim {
+                partition: id,
+                log_start: Offset(7),
+            }],
+            drops: vec![gone],
+            ..Commit::default()
+        })
+        .unwrap(),
+    );
+    assert!(slot.partition(gone).is_none());
+    slot.step_journal();
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    assert!(slot.partition(gone).is_none());
+    let partition = slot.partition(id).unwrap();
+    assert_eq!(partition.offsets().log_start, Offset(7));
+    assert!(matches!(
+        partition.read(Offset(6), 100, Offset(20)),
+        Err(ReadError::OutOfRange { .. })
+    ));
+    assert_eq!(read_all(&partition, Offset(7))[0].0, 5);
+    assert!(
+        slot.next_partition_id() > gone,
+        "numbers are not used again"
+    );
+}
+
+#[test]
+fn memory_partitions_answer_at_once_and_resume_higher() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let policy = PartitionPolicy {
+        memory_bytes: 1000,
+        ..PartitionPolicy::default()
+    };
+    let id = open_partition_with(&slot, Durability::Memory, policy);
+    // The first offsets are reserved through the journal.
+    drop(slot.commit(one(id, batch(1, &[0; 100]))).unwrap());
+    slot.step_journal();
+    for n in 1..20 {
+        let sequenced = slot.commit(one(id, batch(1, &[n; 100]))).unwrap();
+        assert!(sequenced.durable.is_ready());
+    }
+    let partition = slot.partition(id).unwrap();
+    let found = read_all(&partition, partition.offsets().log_start);
+    assert_eq!(found.len(), 6, "the oldest make room");
+    assert_eq!(found[5], (19, vec![19; 100]));
+
+    let refusing = PartitionPolicy {
+        overflow: Overflow::Refuse,
+        ..policy
+    };
+    slot.set_policy(id, refusing);
+    let refused = slot.commit(one(id, batch(1, &[0; 100])));
+    assert!(matches!(refused, Err(CommitError::MemoryFull { .. })));
+    drop((slot, partition));
+
+    let slot = open(manual(dir.path()));
+    let offsets = slot.partition(id).unwrap().offsets();
+    assert!(offsets.log_start > Offset(19));
+    assert_eq!(offsets.log_start, offsets.log_end);
+    assert_eq!(offsets.leader_epoch, LeaderEpoch(1));
+}
+
+#[test]
+fn one_directory_has_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let second = Slot::open(manual(dir.path()), Env::real());
+    assert!(matches!(second, Err(OpenError::Locked(_))));
+    drop(slot);
+    drop(open(manual(dir.path())));
+}
+
+#[tokio::test]
+async fn threads_drive_a_slot_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(SlotSettings::new(dir.path()));
+    let id = slot.next_partition_id();
+    let opened = Commit {
+        opens: vec![millstream_store::PartitionOpen {
+            id,
+            durability: Durability::Fsync,
+            policy: PartitionPolicy::default(),
+        }],
+        ..Commit::default()
+    };
+    slot.commit(opened).unwrap().durable.await.unwrap();
+    let mut tickets = Vec::new();
+    for n in 0..100 {
+        let _admission = slot.admit(1000).await;
+        tickets.push(slot.commit(one(id, batch(1, &[n; 1000]))).unwrap().durable);
+    }
+    for ticket in tickets {
+        ticket.await.unwrap();
+    }
+    assert_eq!(read_all(&slot.partition(id).unwrap(), Offset(0)).len(), 100);
+    slot.shutdown().await.unwrap();
+    assert!(matches!(
+        slot.commit(one(id, batch(1, b""))),
+        Err(CommitError::ShuttingDown)
+    ));
+}

@@ -1,0 +1,274 @@
+//! What every medium has to pass: in memory, on the machine's disk, and on the simulated one.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use millstream_env::sim::SimDisk;
+use millstream_env::{Disk, RealDisk, aligned_buffer};
+use millstream_store::JournalPosition;
+use millstream_store::media::{
+    BlobMedium, JournalMedium, LocalBlobs, LocalJournal, MemoryBlobs, MemoryJournal,
+};
+
+const FILE_BYTES: u64 = 32 << 10;
+
+/// A medium that can be opened again, the former handle staying as it is.
+struct Journals<'a> {
+    open: Box<dyn Fn() -> Arc<dyn JournalMedium> + 'a>,
+}
+
+fn on_every_journal(check: impl Fn(&Journals<'_>)) {
+    let memory = MemoryJournal::new();
+    check(&Journals {
+        open: Box::new(|| Arc::new(memory.reopen())),
+    });
+
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let path = dir.path().join("journal");
+    check(&Journals {
+        open: Box::new(|| {
+            Arc::new(LocalJournal::open(Arc::clone(&disk), &path, FILE_BYTES).unwrap())
+        }),
+    });
+
+    for seed in 0..20 {
+        let sim = SimDisk::new(seed, 64 << 20);
+        check(&Journals {
+            // Each handle after a crash: what is checked is what was synced.
+            open: Box::new(|| {
+                sim.restart();
+                let journal = LocalJournal::open(sim.mount(), Path::new("/journal"), FILE_BYTES);
+                Arc::new(journal.unwrap())
+            }),
+        });
+    }
+}
+
+fn group(fill: u8, len: usize) -> bytes::BytesMut {
+    let mut group = aligned_buffer(len);
+    group.resize(len, fill);
+    group
+}
+
+fn read(journal: &dyn JournalMedium, at: JournalPosition, len: usize) -> Vec<u8> {
+    let mut buf = vec![0; len];
+    let count = journal.read(at, &mut buf).unwrap();
+    buf.truncate(count);
+    buf
+}
+
+/// Appends groups as the writer does, and returns where they went.
+fn append(
+    journal: &dyn JournalMedium,
+    mut end: JournalPosition,
+    groups: impl IntoIterator<Item = (u8, usize)>,
+) -> Vec<(JournalPosition, u8, usize)> {
+    let mut placed = Vec::new();
+    for (fill, len) in groups {
+        let room = journal.room(end);
+        if room < len as u64 {
+            end = end.advance(room);
+        }
+        assert!(journal.claim(end.advance(len as u64)).unwrap());
+        journal.append(end, &group(fill, len), true).unwrap();
+        placed.push((end, fill, len));
+        end = end.advance(len as u64);
+    }
+    placed
+}
+
+#[test]
+fn an_empty_journal_starts_at_zero() {
+    on_every_journal(|journals| {
+        let journal = (journals.open)();
+        journal.fence().unwrap();
+        let extent = journal.extent().unwrap();
+        assert_eq!(
+            (extent.first, extent.end),
+            (JournalPosition(0), JournalPosition(0))
+        );
+        assert!(journal.room(JournalPosition(0)) >= 8192);
+    });
+}
+
+#[test]
+fn synced_groups_are_read_back_by_whoever_comes_next() {
+    on_every_journal(|journals| {
+        let placed = {
+            let journal = (journals.open)();
+            journal.fence().unwrap();
+            let sizes = (1..30).map(|n| (n, 4096 * (1 + n as usize % 5)));
+            append(&*journal, JournalPosition(0), sizes)
+        };
+        let journal = (journals.open)();
+        for (at, fill, len) in &placed {
+            assert_eq!(read(&*journal, *at, *len), vec![*fill; *len], "at {at}");
+        }
+        let (last, _, len) = placed[placed.len() - 1];
+        assert!(journal.extent().unwrap().end >= last.advance(len as u64));
+    });
+}
+
+#[test]
+fn a_sync_covers_the_groups_before_it() {
+    on_every_journal(|journals| {
+        {
+            let journal = (journals.open)();
+            journal.fence().unwrap();
+            assert!(journal.claim(JournalPosition(2 * FILE_BYTES)).unwrap());
+            for n in 0..8u8 {
+                let at = JournalPosition(u64::from(n) * 8192);
+                journal.append(at, &group(n, 8192), n == 7).unwrap();
+            }
+        }
+        let journal = (journals.open)();
+        for n in 0..8u8 {
+            let at = JournalPosition(u64::from(n) * 8192);
+            assert_eq!(read(&*journal, at, 8192), vec![n; 8192]);
+        }
+    });
+}
+
+#[test]
+fn trimming_keeps_what_comes_after() {
+    on_every_journal(|journals| {
+        let journal = (journals.open)();
+        journal.fence().unwrap();
+        let mut end = JournalPosition(0);
+        for round in 0..10u8 {
+            let placed = append(&*journal, end, (0..9).map(|n| (round * 10 + n, 8192)));
+            let (at, _, _) = placed[4];
+            journal.trim(at).unwrap();
+            while journal.prepare().unwrap() {}
+            assert!(journal.extent().unwrap().first <= at);
+            for (at, fill, len) in &placed[4..] {
+                assert_eq!(read(&*journal, *at, *len), vec![*fill; *len]);
+            }
+            let (last, _, len) = placed[8];
+            end = last.advance(len as u64);
+        }
+        journal.trim(end).unwrap();
+        let extent = journal.extent().unwrap();
+        assert!(
+            extent.first <= end && extent.end >= end,
+            "it still says where it ends"
+        );
+    });
+}
+
+#[test]
+fn a_journal_has_one_owner() {
+    on_every_journal(|journals| {
+        let first = (journals.open)();
+        first.fence().unwrap();
+        append(&*first, JournalPosition(0), [(1, 4096)]);
+        let second = (journals.open)();
+        match second.fence() {
+            // The first is still there and stays the owner.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ResourceBusy),
+            Ok(()) => {
+                let stale = first.append(JournalPosition(4096), &group(9, 4096), true);
+                assert!(stale.is_err(), "a fenced owner must not write");
+                append(&*second, JournalPosition(4096), [(2, 4096)]);
+                assert_eq!(read(&*second, JournalPosition(4096), 4096), vec![2; 4096]);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_group_that_has_no_room_is_not_begun() {
+    let sim = SimDisk::new(1, 100 << 10);
+    let mount = sim.mount();
+    let journal = LocalJournal::open(mount, Path::new("/journal"), FILE_BYTES).unwrap();
+    assert!(journal.claim(JournalPosition(3 * FILE_BYTES)).unwrap());
+    assert!(!journal.claim(JournalPosition(3 * FILE_BYTES + 1)).unwrap());
+    assert!(
+        !journal.prepare().unwrap(),
+        "there is nothing to be made ready without room"
+    );
+    journal
+        .append(JournalPosition(2 * FILE_BYTES), &group(1, 8192), true)
+        .unwrap();
+    journal.trim(JournalPosition(2 * FILE_BYTES)).unwrap();
+    assert!(
+        journal.claim(JournalPosition(4 * FILE_BYTES)).unwrap(),
+        "old files are used again"
+    );
+}
+
+fn on_every_blobs(check: impl Fn(&dyn Fn() -> Arc<dyn BlobMedium>)) {
+    let memory = Arc::new(MemoryBlobs::default());
+    check(&|| Arc::clone(&memory) as _);
+
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    check(&|| Arc::new(LocalBlobs::open(Arc::clone(&disk), &dir.path().join("blobs")).unwrap()));
+
+    for seed in 0..20 {
+        let sim = SimDisk::new(seed, 64 << 20);
+        check(&|| {
+            sim.restart();
+            Arc::new(LocalBlobs::open(sim.mount(), Path::new("/blobs")).unwrap())
+        });
+    }
+}
+
+#[test]
+fn a_blob_is_there_once_it_is_finished() {
+    on_every_blobs(|open| {
+        let blobs = open();
+        let mut writer = blobs.create("a.pack").unwrap();
+        writer.write(&group(1, 8192)).unwrap();
+        writer.write(b"odd").unwrap();
+        assert!(blobs.list().unwrap().is_empty());
+        assert!(blobs.open("a.pack").is_err());
+        writer.finish().unwrap();
+
+        let blobs = open();
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 8195)]);
+        let blob = blobs.open("a.pack").unwrap();
+        assert_eq!(blob.len(), 8195);
+        let mut buf = [0; 10];
+        assert_eq!(blob.read_at(&mut buf, 8190).unwrap(), 5);
+        assert_eq!(&buf[..5], b"\x01\x01odd");
+        let taken = blobs.create("a.pack").err().map(|error| error.kind());
+        assert_eq!(taken, Some(io::ErrorKind::AlreadyExists));
+    });
+}
+
+#[test]
+fn an_unfinished_blob_leaves_nothing() {
+    on_every_blobs(|open| {
+        let blobs = open();
+        let mut writer = blobs.create("a.pack").unwrap();
+        writer.write(&group(1, 8192)).unwrap();
+        drop(writer);
+        assert!(open().list().unwrap().is_empty());
+        let blobs = open();
+        blobs.create("a.pack").unwrap().finish().unwrap();
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 0)]);
+    });
+}
+
+#[test]
+fn a_deleted_blob_is_readable_to_who_has_it_open() {
+    on_every_blobs(|open| {
+        let blobs = open();
+        for name in ["b.pack", "a.pack"] {
+            let mut writer = blobs.create(name).unwrap();
+            writer.write(b"content").unwrap();
+            writer.finish().unwrap();
+        }
+        let blob = blobs.open("b.pack").unwrap();
+        blobs.delete(&["b.pack".to_owned()]).unwrap();
+        blobs.delete(&["b.pack".to_owned()]).unwrap();
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 7)]);
+        let mut buf = [0; 7];
+        blob.read_at(&mut buf, 0).unwrap();
+        assert_eq!(&buf, b"content");
+        assert!(blobs.available_bytes().unwrap() > 0);
+    });
+}

@@ -1,0 +1,169 @@
+//! Batches move from the journal into packs, and readers never notice.
+
+mod common;
+
+use bytes::Bytes;
+use common::{
+    append, batch, batch_from, manual, one, open, open_partition, open_partition_with, read_all,
+};
+use millstream_record::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+use millstream_store::{Commit, Durability, PartitionPolicy, Read, Slot, Trim};
+use smallvec::smallvec;
+
+fn run(slot: &Slot) {
+    while slot.step_journal() | slot.step_settling() {}
+    assert!(slot.failed().is_none(), "{:?}", slot.failed());
+}
+
+fn in_packs(slot: &Slot, id: millstream_store::PartitionId) -> bool {
+    let partition = slot.partition(id).unwrap();
+    let offsets = partition.offsets();
+    let read = partition.read(offsets.log_start, 1, offsets.high_watermark);
+    matches!(read, Ok(Read::Packs(_)))
+}
+
+#[tokio::test]
+async fn a_stop_in_order_leaves_everything_in_packs() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let a = open_partition(&slot, Durability::Fsync);
+    let b = open_partition(&slot, Durability::Os);
+    let memory = open_partition(&slot, Durability::Memory);
+    for n in 0..50u8 {
+        drop(
+            slot.commit(Commit {
+                appends: smallvec![
+                    append(&[a, b, memory], batch(2, &[n; 1000])),
+                    append(
+                        &[b],
+                        batch_from(
+                            1,
+                            b"p",
+                            ProducerId(3),
+                            ProducerEpoch(0),
+                            Sequence(i32::from(n))
+                        )
+                    ),
+                ],
+                puts: vec![(Bytes::from(vec![9, n]), Bytes::from(vec![n]))],
+                ..Commit::default()
+            })
+            .unwrap(),
+        );
+    }
+    slot.shutdown().await.unwrap();
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    assert!(slot.recovery().clean);
+    assert_eq!(slot.recovery().entries, 0);
+    let partition = slot.partition(a).unwrap();
+    assert!(in_packs(&slot, a));
+    let found = read_all(&partition, Offset(0));
+    assert_eq!(found.len(), 50);
+    assert_eq!(found[49], (98, vec![49; 1000]));
+    let b = slot.partition(b).unwrap();
+    assert_eq!(read_all(&b, Offset(0)).len(), 100);
+    assert_eq!(b.producers()[0].last_sequence, Sequence(49));
+    assert_eq!(b.offsets().leader_epoch, LeaderEpoch(0));
+    assert_eq!(slot.state().scan(&[9]).unwrap().count(), 50);
+    assert!(slot.disk_usage(a) > 50_000);
+    let memory = slot.partition(memory).unwrap().offsets();
+    assert_eq!(memory.log_start, memory.log_end);
+
+    let next = slot.commit(one(a, batch(1, b"next"))).unwrap();
+    assert_eq!(next.appends[0].base_offset, Offset(100));
+}
+
+#[test]
+fn reads_go_on_while_batches_move_and_memory_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let ids: Vec<_> = (0..5)
+        .map(|_| open_partition(&slot, Durability::Fsync))
+        .collect();
+    for n in 0..2000u64 {
+        let id = ids[(n % 5) as usize];
+        drop(
+            slot.commit(one(id, batch(1, &[(n / 5) as u8; 10_000])))
+                .unwrap(),
+        );
+        if n % 10 == 0 {
+            run(&slot);
+        }
+        let stats = slot.stats();
+        assert!(stats.memory_bytes <= stats.memory_budget_bytes, "{stats:?}");
+    }
+    run(&slot);
+    for id in &ids {
+        assert!(in_packs(&slot, *id));
+        let found = read_all(&slot.partition(*id).unwrap(), Offset(0));
+        assert_eq!(found.len(), 400);
+        for (at, (base, payload)) in found.iter().enumerate() {
+            assert_eq!((*base, payload[0]), (at as i64, at as u8));
+        }
+    }
+    assert!(slot.stats().unsettled_bytes < 1 << 20);
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    for id in &ids {
+        assert_eq!(
+            read_all(&slot.partition(*id).unwrap(), Offset(0)).len(),
+            400
+        );
+    }
+}
+
+#[tokio::test]
+async fn dropped_and_trimmed_records_give_the_disk_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || millstream_store::SlotSettings {
+        housekeeping_interval: std::time::Duration::ZERO,
+        settle_after: std::time::Duration::ZERO,
+        ..manual(dir.path())
+    };
+    let slot = open(settings());
+    let policy = PartitionPolicy {
+        segment_bytes: 50_000,
+        ..PartitionPolicy::default()
+    };
+    let trimmed = open_partition_with(&slot, Durability::Fsync, policy);
+    let dropped = open_partition_with(&slot, Durability::Fsync, policy);
+    for _ in 0..30 {
+        drop(slot.commit(one(trimmed, batch(1, &[1; 10_000]))).unwrap());
+        drop(slot.commit(one(dropped, batch(1, &[1; 10_000]))).unwrap());
+    }
+    for _ in 0..1000 {
+        let _ = slot.step_journal() | slot.step_settling();
+    }
+    assert!(slot.disk_usage(dropped) >= 300_000);
+    drop(
+        slot.commit(Commit {
+            trims: vec![Trim {
+                partition: trimmed,
+                log_start: Offset(20),
+            }],
+            drops: vec![dropped],
+            ..Commit::default()
+        })
+        .unwrap(),
+    );
+    for _ in 0..1000 {
+        let _ = slot.step_journal() | slot.step_settling();
+    }
+    assert!(slot.failed().is_none(), "{:?}", slot.failed());
+    assert_eq!(slot.disk_usage(dropped), 0);
+    assert!(
+        slot.disk_usage(trimmed) < 200_000,
+        "{}",
+        slot.disk_usage(trimmed)
+    );
+    slot.shutdown().await.unwrap();
+    drop(slot);
+
+    let slot = open(settings());
+    assert!(slot.partition(dropped).is_none());
+    let found = read_all(&slot.partition(trimmed).unwrap(), Offset(20));
+    assert_eq!(found.len(), 10);
+}

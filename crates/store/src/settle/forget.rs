@@ -1,8 +1,8 @@
 //! Ranges that nobody needs any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::SlotView;
+use super::{PartitionFacts, SlotView};
 use crate::ids::{PackId, PartitionId};
 use crate::pack::PackRange;
 
@@ -13,6 +13,7 @@ pub(super) type ByPartition = BTreeMap<PartitionId, Vec<(PackId, PackRange)>>;
 /// dead too unless they are a partition's last: that one remembers where the partition ends.
 pub(super) fn dead_ranges(
     partitions: &ByPartition,
+    facts: &HashMap<PartitionId, PartitionFacts>,
     view: &dyn SlotView,
 ) -> Vec<(PackId, PackRange)> {
     let mut dead = Vec::new();
@@ -21,7 +22,7 @@ pub(super) fn dead_ranges(
             dead.extend_from_slice(ranges);
             continue;
         }
-        let log_start = view.facts(*partition).map(|facts| facts.log_start);
+        let log_start = facts.get(partition).map(|facts| facts.log_start);
         for (number, (pack, range)) in ranges.iter().enumerate() {
             let trimmed = log_start.is_some_and(|log_start| range.end <= log_start);
             let last = number + 1 == ranges.len();

@@ -58,11 +58,17 @@ pub(super) fn plan(
     now: TimestampMs,
 ) -> Option<Job> {
     let partitions = manifest.by_partition();
-    let dead = dead_ranges(&partitions, view);
+    // Asked for once: what is dead and what is worth a rewrite have to be told by the same log start, which moves on
+    // meanwhile.
+    let facts: HashMap<_, _> = partitions
+        .keys()
+        .filter_map(|id| Some((*id, view.facts(*id)?)))
+        .collect();
+    let dead = dead_ranges(&partitions, &facts, view);
     if !dead.is_empty() {
         return Some(Job::Forget(dead));
     }
-    let survey = Survey::new(manifest, view, memory, sizes, partitions);
+    let survey = Survey::new(manifest, facts, memory, sizes, partitions);
     survey
         .reclaim()
         .map(Job::Rewrite)
@@ -83,22 +89,19 @@ struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Asks everything once: there may be hundreds of thousands of ranges.
+    /// Sums up each pack once: there may be hundreds of thousands of ranges.
     fn new(
         manifest: &'a Manifest,
-        view: &dyn SlotView,
+        facts: HashMap<PartitionId, PartitionFacts>,
         memory: &'a Memory,
         sizes: &'a Sizes,
         partitions: ByPartition,
     ) -> Self {
-        let facts = partitions
-            .keys()
-            .filter_map(|id| Some((*id, view.facts(*id)?)));
         let mut survey = Self {
             manifest,
             memory,
             sizes,
-            facts: facts.collect(),
+            facts,
             partitions,
             live_bytes: HashMap::new(),
         };

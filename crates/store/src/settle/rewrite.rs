@@ -37,6 +37,14 @@ pub(super) struct Piece {
     pub(super) log_start: Offset,
 }
 
+impl Piece {
+    /// Where what is wanted of the range begins. Never beyond its end, whatever the log start: a range that covered more
+    /// than its own offsets would cover the next one's.
+    fn first_wanted(&self) -> Offset {
+        self.range.first.max(self.log_start).min(self.range.end)
+    }
+}
+
 /// Carries out a [`RewritePlan`].
 pub(super) struct RewriteJob {
     plan: RewritePlan,
@@ -112,7 +120,7 @@ impl RewriteJob {
         })?;
         let Some(batch) = batch else {
             if !self.begun {
-                self.begin(manifests, piece, piece.range.first.max(piece.log_start))?;
+                self.begin(manifests, piece, piece.first_wanted())?;
             }
             self.output.cover(piece.range.end);
             self.scan = None;
@@ -122,7 +130,7 @@ impl RewriteJob {
         if batch.header.last_offset() >= piece.log_start {
             let base_offset = batch.header.base_offset;
             if !self.begun {
-                let first = piece.range.first.max(piece.log_start).min(base_offset);
+                let first = piece.first_wanted().min(base_offset);
                 self.begin(manifests, piece, first)?;
             }
             // Horizons before the range's own have passed, and their tombstones are gone.

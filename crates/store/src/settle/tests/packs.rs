@@ -290,6 +290,59 @@ fn a_trim_inside_a_batch_is_not_chased_for_ever() {
     assert_eq!(pack_count(&world), 0);
 }
 
+/// A partition whose log start moves on each time that somebody asks.
+struct Trimmed {
+    view: View,
+    log_starts: std::cell::RefCell<Vec<Offset>>,
+}
+
+impl SlotView for Trimmed {
+    fn facts(&self, partition: PartitionId) -> Option<PartitionFacts> {
+        let log_start = self.log_starts.borrow_mut().pop();
+        let facts = self.view.facts(partition)?;
+        Some(PartitionFacts {
+            log_start: log_start.unwrap_or(facts.log_start),
+            ..facts
+        })
+    }
+
+    fn is_dropped(&self, partition: PartitionId) -> bool {
+        self.view.is_dropped(partition)
+    }
+
+    fn last_batches(&self, partition: PartitionId) -> HashMap<ProducerId, Offset> {
+        self.view.last_batches(partition)
+    }
+}
+
+#[test]
+fn a_trim_while_a_rewrite_is_planned_covers_nothing_twice() {
+    let mut world = World::new(1);
+    world.create(0, PartitionPolicy::default());
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..10 {
+            world.append_bytes(0, 2_000);
+        }
+        world.settle(1 << 20).unwrap();
+        ends.push(world.manifests.packs().end(PartitionId(0)).unwrap());
+    }
+    // First nothing is dead; when it is asked again, the first pack is, and a part of what the second covers.
+    let view = Trimmed {
+        view: world.view.clone(),
+        log_starts: vec![ends[0] + 1, ends[0] + 1, Offset(0)].into(),
+    };
+    world.facts(0).log_start = ends[0] + 1;
+    for _ in 0..10 {
+        let now = world.now();
+        world
+            .housekeeper
+            .step(&mut world.manifests, &view, now, 1 << 20)
+            .unwrap();
+    }
+    world.check(0);
+}
+
 #[test]
 fn a_full_disk_changes_nothing_and_passes() {
     let mut world = World::new(1);

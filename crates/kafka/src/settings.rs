@@ -11,6 +11,8 @@ use millstream_limits as limits;
 pub struct KafkaSettings {
     /// The address clients are told to connect to; `None` for the one that is listened on.
     pub advertised: Option<HostPort>,
+    /// The id of this server as a Kafka node, broker and controller; not negative.
+    pub node_id: i32,
     /// More connections than this are refused.
     pub connections_max: usize,
     /// A connection on which nothing has happened for this long is closed.
@@ -25,6 +27,7 @@ impl Default for KafkaSettings {
     fn default() -> Self {
         Self {
             advertised: None,
+            node_id: limits::KAFKA_NODE_ID_DEFAULT,
             connections_max: limits::KAFKA_CONNECTIONS_DEFAULT,
             connection_idle: Duration::from_millis(limits::KAFKA_CONNECTION_IDLE_MS_DEFAULT),
             any_replication_factor: false,

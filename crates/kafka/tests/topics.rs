@@ -48,13 +48,13 @@ async fn topics_are_created_or_refused_each_for_its_own_reason() {
     assigned.assignments = (0..3)
         .map(|partition_index| CreatableReplicaAssignment {
             partition_index,
-            broker_ids: vec![1],
+            broker_ids: vec![0],
         })
         .collect();
     let mut elsewhere = topic("elsewhere", -1, -1);
     elsewhere.assignments = vec![CreatableReplicaAssignment {
         partition_index: 0,
-        broker_ids: vec![0],
+        broker_ids: vec![1],
     }];
     let mut both = assigned.clone();
     both.name = "both".into();
@@ -185,7 +185,7 @@ async fn metadata_tells_all_or_none_as_its_version_says() {
         let response = client.call(&all, version).await;
         assert_eq!(response.topics.len(), 2, "version {version}");
         assert_eq!(response.brokers.len(), 1, "version {version}");
-        assert_eq!(response.controller_id, 1, "version {version}");
+        assert_eq!(response.controller_id, 0, "version {version}");
         assert_eq!(response.topics[0].partitions.len(), 2, "version {version}");
     }
 }

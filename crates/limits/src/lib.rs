@@ -107,6 +107,10 @@ pub const KAFKA_DRAIN_MS: u64 = 1_000;
 /// Requests under way when the server shuts down may still take this long.
 pub const KAFKA_SHUTDOWN_GRACE_MS: u64 = 3_000;
 
+/// The id of this server as a Kafka node unless configured otherwise: the examples of Kafka's documentation and the test
+/// suites of its clients name broker 0.
+pub const KAFKA_NODE_ID_DEFAULT: i32 = 0;
+
 /// Connections of one listener unless configured otherwise: a runaway client must not exhaust the process's files.
 pub const KAFKA_CONNECTIONS_DEFAULT: usize = 10_000;
 

@@ -7,7 +7,7 @@ use millstream_kafka_wire::messages::describe_configs::{
 use millstream_kafka_wire::{ConfigSource, ConfigType, Str};
 use millstream_limits as limits;
 
-use super::{NODE_ID, REPLICATION_FACTOR};
+use super::REPLICATION_FACTOR;
 use crate::server::Server;
 
 /// One row of the description.
@@ -104,7 +104,7 @@ fn rows(server: &Server) -> Vec<Row> {
         ),
         row(
             "node.id",
-            &NODE_ID,
+            &server.settings.node_id,
             ConfigType::INT,
             "The id of this server as a Kafka node.",
         ),

@@ -6,7 +6,7 @@ use millstream_kafka_wire::messages::describe_cluster::DescribeClusterBroker;
 use millstream_kafka_wire::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use millstream_kafka_wire::{EndpointType, ErrorCode, Str};
 
-use super::{NODE_ID, OPERATIONS_NOT_ASKED};
+use super::OPERATIONS_NOT_ASKED;
 use crate::dispatch::Call;
 
 /// Everything one may do to a cluster, as a bit per operation of Kafka's ACLs: create (5), alter (7), describe (8),
@@ -22,7 +22,7 @@ pub(crate) async fn describe_cluster(
     let mut response = DescribeClusterResponse {
         endpoint_type: request.endpoint_type,
         cluster_id: server.broker.cluster_id().into(),
-        controller_id: NODE_ID,
+        controller_id: server.settings.node_id,
         ..Default::default()
     };
     if request.endpoint_type != EndpointType::BROKER {
@@ -33,7 +33,7 @@ pub(crate) async fn describe_cluster(
         return response;
     }
     response.brokers = vec![DescribeClusterBroker {
-        broker_id: NODE_ID,
+        broker_id: server.settings.node_id,
         host: server.advertised.host.as_str().into(),
         port: server.advertised.port.into(),
         rack: None,

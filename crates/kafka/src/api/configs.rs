@@ -10,7 +10,6 @@ pub(crate) use list::list_config_resources;
 
 use millstream_kafka_wire::{ErrorCode, ResourceType};
 
-use super::NODE_ID;
 use crate::errors::Refusal;
 
 /// What a request can configure here.
@@ -23,15 +22,16 @@ enum Resource<'a> {
     WithoutSettings,
 }
 
-fn resource(kind: ResourceType, name: &str) -> Result<Resource<'_>, Refusal> {
+/// Finds out what a request means; `node_id` is this server's.
+fn resource(kind: ResourceType, name: &str, node_id: i32) -> Result<Resource<'_>, Refusal> {
     let refused = |message| Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
     match kind {
         ResourceType::TOPIC => Ok(Resource::Topic(name)),
         // The empty name stands for the defaults of all brokers.
-        ResourceType::BROKER if name.is_empty() || name.parse() == Ok(NODE_ID) => {
+        ResourceType::BROKER if name.is_empty() || name.parse() == Ok(node_id) => {
             Ok(Resource::Broker)
         }
-        ResourceType::BROKER => refused(format!("there is no broker {name:?}, only {NODE_ID}")),
+        ResourceType::BROKER => refused(format!("there is no broker {name:?}, only {node_id}")),
         // Classic groups have no settings, and there are no metrics subscriptions.
         ResourceType::GROUP | ResourceType::CLIENT_METRICS => Ok(Resource::WithoutSettings),
         other => refused(format!(

@@ -18,7 +18,7 @@ use millstream_kafka_wire::{ErrorCode, Str};
 use millstream_limits::DESCRIBED_PARTITIONS_MAX;
 
 use super::cluster::CLUSTER_OPERATIONS;
-use super::{NODE_ID, OPERATIONS_NOT_ASKED, resolve};
+use super::{OPERATIONS_NOT_ASKED, resolve};
 use crate::dispatch::Call;
 use crate::errors::Refusal;
 
@@ -38,7 +38,7 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
             .broker
             .topics()
             .iter()
-            .map(|topic| describe(topic, topic_operations))
+            .map(|topic| describe(topic, server.settings.node_id, topic_operations))
             .collect(),
         Some(asked) => {
             let mut topics = Vec::with_capacity(asked.len());
@@ -58,13 +58,13 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
     };
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
-            node_id: NODE_ID,
+            node_id: server.settings.node_id,
             host: server.advertised.host.as_str().into(),
             port: server.advertised.port.into(),
             rack: None,
         }],
         cluster_id: Some(server.broker.cluster_id().into()),
-        controller_id: NODE_ID,
+        controller_id: server.settings.node_id,
         topics,
         cluster_authorized_operations: operations(
             request.include_cluster_authorized_operations,
@@ -113,7 +113,7 @@ async fn find(
         Some(name) => find_or_create(call, name, may_create).await,
     };
     match found {
-        Ok(topic) => describe(&topic, operations),
+        Ok(topic) => describe(&topic, call.server.settings.node_id, operations),
         Err(refusal) => MetadataResponseTopic {
             error_code: refusal.code,
             name: asked.name.clone(),
@@ -139,16 +139,16 @@ async fn find_or_create(
     Ok(broker.ensure_topic(name).await?)
 }
 
-fn describe(topic: &Arc<TopicHandle>, operations: i32) -> MetadataResponseTopic {
+fn describe(topic: &Arc<TopicHandle>, node_id: i32, operations: i32) -> MetadataResponseTopic {
     let partitions = topic
         .partitions()
         .into_iter()
         .map(|partition| MetadataResponsePartition {
             partition_index: partition.index() as i32,
-            leader_id: NODE_ID,
+            leader_id: node_id,
             leader_epoch: partition.offsets().leader_epoch.0,
-            replica_nodes: vec![NODE_ID],
-            isr_nodes: vec![NODE_ID],
+            replica_nodes: vec![node_id],
+            isr_nodes: vec![node_id],
             ..Default::default()
         });
     MetadataResponseTopic {
@@ -187,7 +187,10 @@ pub(crate) async fn describe_topic_partitions(
     topics.sort_by(|(one, _), (other, _)| one.cmp(other));
     topics.dedup_by(|(one, _), (other, _)| one == other);
 
-    let mut page = Page::new(request.response_partition_limit);
+    let mut page = Page::new(
+        request.response_partition_limit,
+        call.server.settings.node_id,
+    );
     let (first_topic, first_partition) = match &request.cursor {
         Some(cursor) => (
             &*cursor.topic_name,
@@ -220,16 +223,18 @@ pub(crate) async fn describe_topic_partitions(
 
 /// A page that is being filled.
 struct Page {
+    node_id: i32,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     partitions_left: usize,
 }
 
 impl Page {
-    fn new(limit: i32) -> Page {
+    fn new(limit: i32, node_id: i32) -> Page {
         let limit = usize::try_from(limit)
             .unwrap_or(0)
             .clamp(1, DESCRIBED_PARTITIONS_MAX);
         Page {
+            node_id,
             topics: Vec::new(),
             partitions_left: limit,
         }
@@ -262,10 +267,10 @@ impl Page {
         let partitions: Vec<_> = rest
             .map(|partition| DescribeTopicPartitionsResponsePartition {
                 partition_index: partition.index() as i32,
-                leader_id: NODE_ID,
+                leader_id: self.node_id,
                 leader_epoch: partition.offsets().leader_epoch.0,
-                replica_nodes: vec![NODE_ID],
-                isr_nodes: vec![NODE_ID],
+                replica_nodes: vec![self.node_id],
+                isr_nodes: vec![self.node_id],
                 eligible_leader_replicas: Some(Vec::new()),
                 last_known_elr: Some(Vec::new()),
                 ..Default::default()

@@ -20,9 +20,6 @@ pub(crate) mod versions;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The only node there is: broker and controller.
-pub(crate) const NODE_ID: i32 = 1;
-
 /// How many replicas every partition has.
 pub(crate) const REPLICATION_FACTOR: i16 = 1;
 

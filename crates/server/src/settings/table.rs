@@ -129,6 +129,14 @@ pub static SETTINGS: &[Setting] = &[
         get: |settings| settings.kafka.advertised.as_ref().map(ToString::to_string),
     },
     Setting {
+        key: "node-id",
+        takes: "N",
+        group: Group::Places,
+        doc: "The id of this server as a Kafka node, broker and controller, as clients and tools see it.",
+        set: |settings, text| number(text, 0..=i32::MAX).map(|id| settings.kafka.node_id = id),
+        get: |settings| Some(settings.kafka.node_id.to_string()),
+    },
+    Setting {
         key: "http-addr",
         takes: "HOST:PORT",
         group: Group::Places,

@@ -149,7 +149,7 @@ fn altered_topic(
             format!("{key} is named more than once"),
         ));
     }
-    match resource(kind, name)? {
+    match resource(kind, name, call.server.settings.node_id)? {
         Resource::Topic(name) => {
             resolve::check_topic_name(name)?;
             Ok(resolve::topic_by_name(&call.server.broker, name)?)

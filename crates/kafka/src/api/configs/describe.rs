@@ -64,7 +64,8 @@ fn describe(
     asked: &DescribeConfigsResource,
     detail: Detail,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-    let all: Vec<_> = match resource(asked.resource_type, &asked.resource_name)? {
+    let node_id = call.server.settings.node_id;
+    let all: Vec<_> = match resource(asked.resource_type, &asked.resource_name, node_id)? {
         Resource::Topic(name) => {
             resolve::check_topic_name(name)?;
             let topic = resolve::topic_by_name(&call.server.broker, name)?;

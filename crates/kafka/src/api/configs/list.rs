@@ -6,7 +6,6 @@ use millstream_kafka_wire::messages::list_config_resources::ConfigResource;
 use millstream_kafka_wire::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use millstream_kafka_wire::{ErrorCode, ResourceType};
 
-use crate::api::NODE_ID;
 use crate::dispatch::Call;
 
 /// The types there are, whether or not resources of them exist here.
@@ -44,7 +43,7 @@ pub(crate) async fn list_config_resources(
         }));
     }
     if wants(ResourceType::BROKER) {
-        let resource_name = NODE_ID.to_string().into();
+        let resource_name = call.server.settings.node_id.to_string().into();
         config_resources.push(ConfigResource {
             resource_name,
             resource_type: ResourceType::BROKER,

@@ -6,7 +6,6 @@ use millstream_kafka_wire::messages::find_coordinator::Coordinator;
 use millstream_kafka_wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millstream_kafka_wire::{CoordinatorType, ErrorCode, Str};
 
-use crate::api::NODE_ID;
 use crate::dispatch::Call;
 use crate::settings::HostPort;
 
@@ -18,7 +17,9 @@ pub(crate) async fn find_coordinator(
     call: Arc<Call>,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    let find = |key| coordinator(key, request.key_type, &call.server.advertised);
+    let server = &call.server;
+    let node_id = server.settings.node_id;
+    let find = |key| coordinator(key, request.key_type, node_id, &server.advertised);
     if call.version >= SEVERAL_FROM {
         let coordinators = request.coordinator_keys.into_iter().map(find).collect();
         return FindCoordinatorResponse {
@@ -37,13 +38,18 @@ pub(crate) async fn find_coordinator(
     }
 }
 
-fn coordinator(key: Str, key_type: CoordinatorType, this_node: &HostPort) -> Coordinator {
+fn coordinator(
+    key: Str,
+    key_type: CoordinatorType,
+    node_id: i32,
+    address: &HostPort,
+) -> Coordinator {
     match key_type {
         CoordinatorType::GROUP | CoordinatorType::TRANSACTION => Coordinator {
             key,
-            node_id: NODE_ID,
-            host: this_node.host.as_str().into(),
-            port: this_node.port.into(),
+            node_id,
+            host: address.host.as_str().into(),
+            port: address.port.into(),
             ..Default::default()
         },
         // As Kafka without share groups, and for a type that does not exist: no node, and nothing to try again.
@@ -71,15 +77,15 @@ mod tests {
             port: 9092,
         };
         for key_type in [CoordinatorType::GROUP, CoordinatorType::TRANSACTION] {
-            let found = coordinator("k".into(), key_type, &here);
+            let found = coordinator("k".into(), key_type, 3, &here);
             assert_eq!(
                 (&*found.host, found.port, found.node_id),
-                ("broker", 9092, NODE_ID)
+                ("broker", 9092, 3)
             );
             assert_eq!(found.error_code, ErrorCode::NONE);
         }
         for key_type in [CoordinatorType::SHARE, CoordinatorType(7)] {
-            let found = coordinator("k".into(), key_type, &here);
+            let found = coordinator("k".into(), key_type, 3, &here);
             assert_eq!(
                 (found.node_id, found.error_code),
                 (-1, ErrorCode::INVALID_REQUEST)

@@ -76,7 +76,7 @@ async fn create(
         )?;
         partition_count(topic.num_partitions)?
     } else {
-        Some(assigned_partitions(&topic)?)
+        Some(assigned_partitions(&topic, call.server.settings.node_id)?)
     };
     let settings = settings(&topic.configs)?;
     let new = NewTopic {
@@ -128,7 +128,7 @@ fn partition_count(asked: i32) -> Result<Option<u32>, Refusal> {
 }
 
 /// The number of partitions that a manual assignment amounts to.
-fn assigned_partitions(topic: &CreatableTopic) -> Result<u32, Refusal> {
+fn assigned_partitions(topic: &CreatableTopic, node_id: i32) -> Result<u32, Refusal> {
     if topic.num_partitions != UNSET || i32::from(topic.replication_factor) != UNSET {
         return Err(Refusal::new(
             ErrorCode::INVALID_REQUEST,
@@ -141,7 +141,7 @@ fn assigned_partitions(topic: &CreatableTopic) -> Result<u32, Refusal> {
         broker_ids,
     } in &topic.assignments
     {
-        check_assignment(broker_ids)?;
+        check_assignment(broker_ids, node_id)?;
         indexes.push(*partition_index);
     }
     indexes.sort_unstable();

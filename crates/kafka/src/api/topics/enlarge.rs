@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use millstream_broker::Broker;
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::messages::create_partitions::{
     CreatePartitionsTopic, CreatePartitionsTopicResult,
@@ -23,7 +22,7 @@ pub(crate) async fn create_partitions(
     for topic in named_once(request.topics, |topic| topic.name.clone()) {
         let (name, enlarged) = match topic {
             Ok(topic) => {
-                let enlarged = enlarge(&call.server.broker, &topic, request.validate_only).await;
+                let enlarged = enlarge(&call, &topic, request.validate_only).await;
                 (topic.name, enlarged)
             }
             Err(name) => {
@@ -50,10 +49,11 @@ pub(crate) async fn create_partitions(
 }
 
 async fn enlarge(
-    broker: &Broker,
+    call: &Call,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<(), Refusal> {
+    let broker = &call.server.broker;
     let topic = resolve::topic_by_name(broker, &asked.name)?;
     let total = u32::try_from(asked.count).map_err(|_| {
         Refusal::new(
@@ -76,7 +76,7 @@ async fn enlarge(
             ));
         }
         for assignment in assignments {
-            check_assignment(&assignment.broker_ids)?;
+            check_assignment(&assignment.broker_ids, call.server.settings.node_id)?;
         }
     }
     if validate_only {

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LISTENING = re.compile(r"kafka listening.*?(127\.0\.0\.1:\d+)")
+LISTENING = re.compile(r"kafka listening.*?(127(?:\.\d+){3}:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ANY_PORT = "127.0.0.1:0"
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 30
 
@@ -37,11 +38,17 @@ def binary() -> Path:
 class Server:
     """One server process at a time, on one data directory and, once it has chosen one, one port."""
 
-    def __init__(self, directory: Path, default_partitions: int = 4, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        default_partitions: int = 4,
+        flags: tuple[str, ...] = (),
+        address: str = ANY_PORT,
+    ) -> None:
         self.directory = directory
         self.default_partitions = default_partitions
         self.flags = flags
-        self.bootstrap = "127.0.0.1:0"
+        self.bootstrap = address
         self.process: subprocess.Popen[str] | None = None
         self.log = directory / "server.log"
 
@@ -118,13 +125,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def server_for_suite(bootstrap: str | None, default_partitions: int, flags: tuple[str, ...] = ()) -> Iterator[str]:
+def server_for_suite(
+    bootstrap: str | None, default_partitions: int, flags: tuple[str, ...] = (), address: str = ANY_PORT
+) -> Iterator[str]:
     """The address of a broker to test: the one given, the one MILLSTREAM_TEST_BOOTSTRAP names, or a fresh server."""
     if given := bootstrap or os.environ.get("MILLSTREAM_TEST_BOOTSTRAP"):
         yield given
         return
     with tempfile.TemporaryDirectory(prefix="millstream-test-") as directory:
-        server = Server(Path(directory), default_partitions, flags)
+        server = Server(Path(directory), default_partitions, flags, address)
         server.start()
         try:
             yield server.bootstrap

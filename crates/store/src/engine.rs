@@ -88,7 +88,8 @@ pub(crate) struct Packed {
 
 struct WriterSide {
     writer: JournalWriter,
-    room_looked_at: Option<Duration>,
+    /// When the disk's free space was looked at last, and where the journal ended then.
+    room_looked_at: Option<(Duration, JournalPosition)>,
 }
 
 /// Wakes the settler.
@@ -131,7 +132,7 @@ impl Engine {
             settings.disk_reserve_bytes,
             Arc::clone(&budget),
         );
-        room.refresh(false);
+        room.refresh(recovered.journal.room(JournalPosition::ZERO), false);
         Self::assemble(settings, env, budget, retirees, room, recovered)
     }
 
@@ -168,9 +169,9 @@ impl Engine {
             recovered.epoch.get(),
             recovered.dirty,
         );
-        let half_file = recovered.journal.room(JournalPosition::ZERO) / 2;
+        let file_bytes = recovered.journal.room(JournalPosition::ZERO);
         let engine = Self {
-            commit_bytes_max: half_file.min(COMMIT_BYTES_MAX as u64),
+            commit_bytes_max: file_bytes.min(COMMIT_BYTES_MAX as u64),
             state: recovered.state,
             packs: Arc::clone(recovered.manifests.packs()),
             queue,
@@ -341,12 +342,13 @@ impl Engine {
         let end = side.writer.end();
         let now = self.env.clock.monotonic();
         let stuck = matches!(step, Ok(Step::NoRoom));
-        let due = side
-            .room_looked_at
-            .is_none_or(|then| now.saturating_sub(then) >= ROOM_INTERVAL);
+        let due = side.room_looked_at.is_none_or(|(then, written)| {
+            let since = end.0 - written.0;
+            now.saturating_sub(then) >= ROOM_INTERVAL || since >= self.room.reserve_bytes() / 8
+        });
         if due || stuck {
-            side.room_looked_at = Some(now);
-            self.room.refresh(stuck);
+            side.room_looked_at = Some((now, end));
+            self.look_for_room(stuck);
         }
         drop(side);
         match step {
@@ -394,10 +396,22 @@ impl Engine {
         self.settling.raise();
     }
 
+    /// Looks at the disk's free space again. `stuck` says that what had to be written was just not to be had.
+    pub(crate) fn look_for_room(&self, stuck: bool) {
+        // What is settled needs its size once more, and the journal a file to go on in meanwhile.
+        let file_bytes = self.journal.room(JournalPosition::ZERO);
+        let was_full = self.room.is_full();
+        self.room
+            .refresh(self.unsettled_bytes() + file_bytes, stuck);
+        if self.room.is_full() && !was_full {
+            // There may be something to give back.
+            self.settling.raise();
+        }
+    }
+
     /// Fails the slot for an error of settling, and returns whether it is one that passes.
     pub(crate) fn failed_settling(&self, context: &'static str, error: &StoreError) -> bool {
         if error.is_disk_full() {
-            self.room.refresh(true);
             return true;
         }
         self.fail(SlotFailure::new(context, error));

@@ -27,8 +27,8 @@ use crate::state::{State, StateError, keys};
 /// A part of the whole file system is the most that one journal file takes.
 const JOURNAL_FILE_PART: u64 = 32;
 
-/// The smallest journal file that is made on a small disk.
-const JOURNAL_FILE_BYTES_MIN: u64 = 1 << 20;
+/// The smallest journal file that is made on a small disk: a batch of the usual limit of 1 MiB has to fit.
+const JOURNAL_FILE_BYTES_MIN: u64 = 2 << 20;
 
 /// How much is written again at a time.
 const REWRITE_BYTES: usize = 1 << 20;

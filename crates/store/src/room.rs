@@ -1,8 +1,9 @@
 //! Whether the disk has room for more records.
 //!
-//! Records are refused while what is free is less than a reserve, so that what makes room (settling, trims, deletions)
-//! never fails for want of it. They are taken again once an eighth more than the reserve is free, so that the
-//! answer does not flip with every pack.
+//! Space is claimed ahead: records are refused while what is free is less than what the records taken so far will need
+//! when they are settled, and a reserve on top of that, so that what makes room (settling, trims, deletions, rewriting
+//! packs) does not fail for want of it. They are taken again once an eighth more than the reserve is free, so that
+//! the answer does not flip with every pack.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct Room {
     reserve_setting: u64,
     reserve: AtomicU64,
     available: AtomicU64,
+    /// What is spoken for, beside the reserve.
+    claimed: AtomicU64,
     full: AtomicBool,
     budget: Arc<Budget>,
 }
@@ -40,13 +43,15 @@ impl Room {
             reserve_setting: reserve_bytes,
             reserve: AtomicU64::new(reserve_bytes),
             available: AtomicU64::new(u64::MAX),
+            claimed: AtomicU64::new(0),
             full: AtomicBool::new(false),
             budget,
         }
     }
 
-    /// Looks again. `stuck` says that room for the journal was just not to be had.
-    pub(crate) fn refresh(&self, stuck: bool) {
+    /// Looks again. `claimed` is what the records taken so far still need; `stuck` says that room for the journal or for
+    /// settling was just not to be had.
+    pub(crate) fn refresh(&self, claimed: u64, stuck: bool) {
         let space = match self.disk.space(&self.dir) {
             Ok(space) => space,
             Err(error) => {
@@ -58,12 +63,10 @@ impl Room {
         self.reserve.store(reserve, Ordering::Relaxed);
         self.available
             .store(space.available_bytes, Ordering::Relaxed);
+        self.claimed.store(claimed, Ordering::Relaxed);
         let was_full = self.full.load(Ordering::Relaxed);
-        let enough = if was_full {
-            reserve + reserve / 8
-        } else {
-            reserve
-        };
+        let slack = if was_full { reserve / 8 } else { 0 };
+        let enough = reserve + claimed + slack;
         let full = stuck || space.available_bytes < enough;
         if full != was_full {
             self.full.store(full, Ordering::Relaxed);
@@ -72,6 +75,7 @@ impl Room {
             if full {
                 tracing::error!(
                     available_bytes = space.available_bytes,
+                    claimed_bytes = claimed,
                     reserve_bytes = reserve,
                     "the disk is full: appends are refused until there is room"
                 );
@@ -86,6 +90,17 @@ impl Room {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// What is kept free for the work that makes room.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.reserve.load(Ordering::Relaxed)
+    }
+
+    /// What is free and not spoken for by records that are to be settled.
+    pub(crate) fn unclaimed_bytes(&self) -> u64 {
+        let available = self.available.load(Ordering::Relaxed);
+        available.saturating_sub(self.claimed.load(Ordering::Relaxed))
     }
 
     /// The refusal to give while the disk is full.

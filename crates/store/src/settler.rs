@@ -19,7 +19,8 @@ use crate::manifest::Manifests;
 use crate::policy::Durability;
 use crate::sequencer::Sealed;
 use crate::settle::{
-    Activity, Housekeeper, Progress, SealedBatch, SealedPartition, SettleError, SettleJob, expired,
+    Activity, Housekeeper, Progress, SealedBatch, SealedPartition, SettleError, SettleJob, Sizes,
+    Space, expired,
 };
 use crate::ticket::CommitNumber;
 use crate::view::View;
@@ -30,6 +31,9 @@ const STEP_BYTES: u64 = 8 << 20;
 /// Settling starts when this part of the memory budget is not settled, if that is less than what is set.
 const BUDGET_PART: u64 = 4;
 
+/// A round is worth the while from so many bytes on, however small the disk.
+const SETTLE_BYTES_MIN: u64 = 1 << 20;
+
 /// How soon settling is tried again after the disk was full.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
 
@@ -38,6 +42,8 @@ pub(crate) struct Settler {
     engine: Arc<Engine>,
     manifests: Manifests,
     housekeeper: Housekeeper,
+    /// How large packs become.
+    sizes: Sizes,
     view: View,
     round: Round,
     /// The last commit that is in packs.
@@ -46,8 +52,8 @@ pub(crate) struct Settler {
     unsettled_since: Option<Duration>,
     /// Nothing is tried before this.
     retry_at: Option<Duration>,
-    /// When packs are looked after next; `None` while there is nothing to look after.
-    housekeeping_at: Option<Duration>,
+    /// Since when packs have been in shape; `None` when they are to be looked after at once.
+    housekept_at: Option<Duration>,
     housekeeping: bool,
     preparing: bool,
 }
@@ -74,7 +80,8 @@ enum Round {
 impl Settler {
     pub(crate) fn new(engine: Arc<Engine>, packed: Packed) -> Self {
         let rng = &engine.env.rng;
-        let mut housekeeper = Housekeeper::new((rng.next_u64(), rng.next_u64()));
+        let sizes = Sizes::within(engine.room.reserve_bytes());
+        let mut housekeeper = Housekeeper::new((rng.next_u64(), rng.next_u64()), sizes);
         for pack in packed.missing {
             housekeeper.set_damaged(pack);
         }
@@ -83,10 +90,11 @@ impl Settler {
         Self {
             // What recovery replayed is to be settled as well.
             unsettled_since: (engine.report.entries > 0).then_some(now),
-            housekeeping_at: Some(now + engine.settings.housekeeping_interval),
+            housekept_at: Some(now),
             engine,
             manifests: packed.manifests,
             housekeeper,
+            sizes,
             view,
             round: Round::Idle,
             settled: CommitNumber::default(),
@@ -106,16 +114,19 @@ impl Settler {
             return false;
         }
         self.retry_at = None;
-        let worked = match self.step_settling(now, false) {
-            Ok(true) => Ok(true),
+        let settled = self.step_settling(now, false);
+        // What cannot be settled would fill the disk; what is only rewritten can wait.
+        let is_stuck = settled.is_err();
+        let worked = match settled {
             Ok(false) => self.step_housekeeping(now),
-            Err(error) => Err(error),
+            settled => settled,
         };
         match worked {
             Ok(true) => true,
             Ok(false) => self.step_preparing(),
             Err(error) => {
                 if self.engine.failed_settling("settling", &error) {
+                    self.engine.look_for_room(is_stuck);
                     self.retry_at = Some(now + ROOM_RETRY);
                 }
                 false
@@ -133,7 +144,7 @@ impl Settler {
         let waiters = self.engine.budget.has_waiters().then_some(now + ROOM_RETRY);
         let next = match self.retry_at {
             Some(retry) => Some(retry),
-            None => [settle_at, self.housekeeping_at, waiters]
+            None => [settle_at, Some(self.housekeeping_at(now)), waiters]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -253,13 +264,21 @@ impl Settler {
             || self.engine.unsettled_bytes() >= self.threshold()
     }
 
-    /// So many unsettled bytes are enough for a round.
+    /// So many unsettled bytes are enough for a round. While the disk is full it takes less: what has been settled needs
+    /// its place in the journal no more.
     fn threshold(&self) -> u64 {
         let settings = &self.engine.settings;
-        settings
+        let reserve = self.engine.room.reserve_bytes();
+        let usual = settings
             .settle_after_bytes
             .min(settings.journal_bytes_max / 2)
             .min(settings.memory_budget_bytes as u64 / BUDGET_PART)
+            .min(reserve.max(SETTLE_BYTES_MIN));
+        if self.engine.room.is_full() {
+            usual.min(reserve / 16)
+        } else {
+            usual
+        }
     }
 
     fn seal(&mut self, clean: bool) -> bool {
@@ -299,14 +318,14 @@ impl Settler {
                 batches: batches.collect(),
             });
         }
-        let job = SettleJob::new(&self.manifests, work, upto, self.engine.now());
+        let job = SettleJob::new(&self.manifests, work, upto, self.engine.now(), self.sizes);
         Box::new(job)
     }
 
     fn end_round(&mut self, sealed: &Sealed, upto: JournalPosition) -> Result<(), StoreError> {
         self.engine.set_settled(upto);
         self.settled = sealed.number;
-        self.housekeeping_at = Some(self.engine.env.clock.monotonic());
+        self.housekept_at = None;
         self.preparing = true;
         self.engine
             .journal
@@ -314,10 +333,20 @@ impl Settler {
             .map_err(StoreError::io("trimming the journal"))
     }
 
+    /// When packs are looked after next. A full disk does not wait long: what was just deleted is to make room.
+    fn housekeeping_at(&self, now: Duration) -> Duration {
+        let interval = if self.engine.room.is_full() {
+            ROOM_RETRY
+        } else {
+            self.engine.settings.housekeeping_interval
+        };
+        self.housekept_at.map_or(now, |at| at + interval)
+    }
+
     /// Looks after the packs, if it is time.
     fn step_housekeeping(&mut self, now: Duration) -> Result<bool, StoreError> {
         if !self.housekeeping {
-            if self.housekeeping_at.is_none_or(|at| now < at) {
+            if now < self.housekeeping_at(now) {
                 return Ok(false);
             }
             self.housekeeping = true;
@@ -325,13 +354,17 @@ impl Settler {
             return Ok(true);
         }
         let wall = self.engine.now();
+        let room = &self.engine.room;
+        let space = Space {
+            bytes: room.unclaimed_bytes(),
+            is_short: room.is_full(),
+        };
         let activity = self
             .housekeeper
-            .step(&mut self.manifests, &self.view, wall, STEP_BYTES)?;
+            .step(&mut self.manifests, &self.view, wall, space, STEP_BYTES)?;
         if activity == Activity::Idle {
             self.housekeeping = false;
-            let interval = self.engine.settings.housekeeping_interval;
-            self.housekeeping_at = Some(now + interval);
+            self.housekept_at = Some(now);
         }
         Ok(activity == Activity::Worked)
     }
@@ -370,7 +403,7 @@ impl Settler {
 
     fn step_preparing(&mut self) -> bool {
         self.engine.retirees.trim();
-        match self.engine.journal.prepare() {
+        match self.engine.journal.prepare(!self.engine.room.is_full()) {
             Ok(more) => more,
             Err(error) => {
                 let error = StoreError::io("preparing the journal")(error);

@@ -109,7 +109,7 @@ fn a_refused_commit_changes_nothing() {
         ..Commit::default()
     });
     assert!(matches!(reserved, Err(CommitError::BadKey { .. })));
-    let large = slot.commit(one(id, batch(1, &[0; 200 << 10])));
+    let large = slot.commit(one(id, batch(1, &[0; 256 << 10])));
     assert!(matches!(large, Err(CommitError::TooLarge { .. })));
     let beyond = slot.commit(Commit {
         trims: vec![Trim {

@@ -141,7 +141,7 @@ fn trimming_keeps_what_comes_after() {
             let placed = append(&*journal, end, (0..9).map(|n| (round * 10 + n, 8192)));
             let (at, _, _) = placed[4];
             journal.trim(at).unwrap();
-            while journal.prepare().unwrap() {}
+            while journal.prepare(true).unwrap() {}
             assert!(journal.extent().unwrap().first <= at);
             for (at, fill, len) in &placed[4..] {
                 assert_eq!(read(&*journal, *at, *len), vec![*fill; *len]);
@@ -179,6 +179,25 @@ fn a_journal_has_one_owner() {
 }
 
 #[test]
+fn without_ample_room_all_spares_but_one_are_given_back() {
+    let sim = SimDisk::new(1, 1 << 20);
+    let mount = sim.mount();
+    let journal = LocalJournal::open(mount.clone(), Path::new("/journal"), FILE_BYTES).unwrap();
+    let end = JournalPosition(4 * FILE_BYTES);
+    assert!(journal.claim(end).unwrap());
+    journal
+        .append(JournalPosition(3 * FILE_BYTES), &group(1, 4096), true)
+        .unwrap();
+    journal.trim(JournalPosition(3 * FILE_BYTES + 1)).unwrap();
+    let files = || mount.list(Path::new("/journal")).unwrap().len();
+    assert_eq!(files(), 4, "three spares wait beside the file in use");
+    assert!(!journal.prepare(false).unwrap());
+    assert_eq!(files(), 2);
+    assert!(journal.claim(JournalPosition(5 * FILE_BYTES)).unwrap());
+    assert_eq!(files(), 2, "the one that was kept is used");
+}
+
+#[test]
 fn a_group_that_has_no_room_is_not_begun() {
     let sim = SimDisk::new(1, 100 << 10);
     let mount = sim.mount();
@@ -186,7 +205,7 @@ fn a_group_that_has_no_room_is_not_begun() {
     assert!(journal.claim(JournalPosition(3 * FILE_BYTES)).unwrap());
     assert!(!journal.claim(JournalPosition(3 * FILE_BYTES + 1)).unwrap());
     assert!(
-        !journal.prepare().unwrap(),
+        !journal.prepare(true).unwrap(),
         "there is nothing to be made ready without room"
     );
     journal

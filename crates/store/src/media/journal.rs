@@ -42,6 +42,7 @@ pub trait JournalMedium: Send + Sync {
     /// Gives up everything before `before`. Bytes after it stay; some before it may too.
     fn trim(&self, before: JournalPosition) -> io::Result<()>;
 
-    /// Does one piece of work that makes later appends faster; `true` when there is more to do.
-    fn prepare(&self) -> io::Result<bool>;
+    /// Does one piece of work that makes later appends faster; `true` when there is more to do. Unless there is `ample`
+    /// room, gives back what is kept only for that.
+    fn prepare(&self, ample: bool) -> io::Result<bool>;
 }

@@ -159,6 +159,24 @@ impl LocalJournal {
         }
     }
 
+    /// Removes the spares but for one, which the journal can go on in when the disk is full.
+    fn give_back(&self) -> io::Result<()> {
+        let surplus = {
+            let mut files = self.files.lock();
+            if let Some((number, ..)) = files.warming.take() {
+                files.spares.insert(number);
+            }
+            let kept = files.spares.pop_first();
+            let surplus = std::mem::take(&mut files.spares);
+            files.spares.extend(kept);
+            surplus
+        };
+        for number in surplus {
+            self.disk.remove(&self.path(number, SPARE_SUFFIX))?;
+        }
+        Ok(())
+    }
+
     /// Whether a new file should be made ready: the last claimed one is well in use, and nothing waits to follow it.
     fn wants_spare(&self, files: &Files) -> bool {
         let last = files.numbered.keys().next_back();
@@ -280,7 +298,11 @@ impl JournalMedium for LocalJournal {
 
     /// Makes the file that will be needed next, and writes it once from end to end: into space that is merely allocated,
     /// synced writes are a third slower.
-    fn prepare(&self) -> io::Result<bool> {
+    fn prepare(&self, ample: bool) -> io::Result<bool> {
+        if !ample {
+            self.give_back()?;
+            return Ok(false);
+        }
         let warming = {
             let mut files = self.files.lock();
             match files.warming.take() {

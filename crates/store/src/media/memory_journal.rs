@@ -104,7 +104,7 @@ impl JournalMedium for MemoryJournal {
         Ok(())
     }
 
-    fn prepare(&self) -> io::Result<bool> {
+    fn prepare(&self, _ample: bool) -> io::Result<bool> {
         Ok(false)
     }
 }

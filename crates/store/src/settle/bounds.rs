@@ -9,7 +9,7 @@ use crate::policy::PartitionPolicy;
 
 /// What settling and housekeeping go by. One set of values is right for a server; tests use smaller ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// A partition with more than this in one round, or in the packs that are merged, gets packs of its own. In bytes,
     /// as all but the last.
     pub(super) own_pack_min: u64,
@@ -29,8 +29,8 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// The values for a server.
-    pub(super) const SERVER: Self = Self {
+    /// The values for a server on a disk of the usual size.
+    const SERVER: Self = Self {
         own_pack_min: 8 << 20,
         own_pack_target: 128 << 20,
         shared_pack_max: 1 << 30,
@@ -39,6 +39,19 @@ impl Sizes {
         compaction_target: 256 << 20,
         compaction_keys_max: COMPACTION_KEYS_MAX,
     };
+
+    /// The values for a server on whose disk `reserve_bytes` are kept free: what is rewritten has to fit there.
+    pub(crate) fn within(reserve_bytes: u64) -> Self {
+        let target = (reserve_bytes / 2).clamp(SMALLEST_PACK_TARGET, Self::SERVER.own_pack_target);
+        Self {
+            own_pack_min: Self::SERVER.own_pack_min.min(target / 2),
+            own_pack_target: target,
+            shared_pack_max: Self::SERVER.shared_pack_max.min(2 * target),
+            small_pack: Self::SERVER.small_pack.min(target / 8),
+            reclaim_min: Self::SERVER.reclaim_min.min(target / 8),
+            ..Self::SERVER
+        }
+    }
 
     /// Whose pack a partition with so many bytes in one job goes to.
     pub(super) fn share(&self, bytes: u64) -> Share {
@@ -49,6 +62,9 @@ impl Sizes {
         }
     }
 }
+
+/// Packs of one partition are merged up to this size at least, however small the disk.
+const SMALLEST_PACK_TARGET: u64 = 2 << 20;
 
 /// Into how many parts at least retention cuts what it keeps, so that it drops in small steps.
 const RETENTION_STEPS: u64 = 8;

@@ -4,7 +4,7 @@ use millstream_record::TimestampMs;
 
 use super::bounds::Sizes;
 use super::compact::CompactJob;
-use super::plan::{Job, Memory, plan};
+use super::plan::{Bounds, Job, Memory, plan};
 use super::rewrite::RewriteJob;
 use super::{Progress, SettleError, SlotView};
 use crate::ids::PackId;
@@ -17,6 +17,23 @@ pub enum Activity {
     Idle,
     /// It did something; there may be more.
     Worked,
+}
+
+/// What the disk has for rewriting packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// So many bytes may be written before anything is deleted.
+    pub bytes: u64,
+    /// Records are refused for want of room: giving back even a little is worth the work, and nothing else is.
+    pub is_short: bool,
+}
+
+impl Space {
+    /// As much as anything may need.
+    pub const AMPLE: Self = Self {
+        bytes: u64::MAX,
+        is_short: false,
+    };
 }
 
 /// Forgets, reclaims, compacts and merges. See [`super`] for what that means.
@@ -36,11 +53,7 @@ enum Running {
 
 impl Housekeeper {
     /// A housekeeper whose compaction hashes keys with `hash_key`, which is random.
-    pub fn new(hash_key: (u64, u64)) -> Self {
-        Self::with_sizes(hash_key, Sizes::SERVER)
-    }
-
-    pub(super) fn with_sizes(hash_key: (u64, u64), sizes: Sizes) -> Self {
+    pub(crate) fn new(hash_key: (u64, u64), sizes: Sizes) -> Self {
         Self {
             hash_key,
             sizes,
@@ -59,7 +72,7 @@ impl Housekeeper {
         self.memory.damaged.insert(pack);
     }
 
-    /// Moves about `budget_bytes` of the present job, or finds a new one.
+    /// Moves about `budget_bytes` of the present job, or finds a new one that fits into `space`.
     ///
     /// A pack that cannot be read is remembered, logged and left alone. On an error the job is given up; if
     /// [`SettleError::is_disk_full`] says so, another step later is right.
@@ -68,11 +81,12 @@ impl Housekeeper {
         manifests: &mut Manifests,
         view: &dyn SlotView,
         now: TimestampMs,
+        space: Space,
         budget_bytes: u64,
     ) -> Result<Activity, SettleError> {
         let result = match &mut self.running {
             Some(running) => running.step(manifests, view, budget_bytes),
-            None => return self.begin(manifests, view, now),
+            None => return self.begin(manifests, view, now, space),
         };
         match result {
             Ok(Progress::More) => {}
@@ -104,8 +118,13 @@ impl Housekeeper {
         manifests: &mut Manifests,
         view: &dyn SlotView,
         now: TimestampMs,
+        space: Space,
     ) -> Result<Activity, SettleError> {
-        match plan(manifests.current(), view, &self.memory, &self.sizes, now) {
+        let bounds = Bounds {
+            sizes: &self.sizes,
+            space,
+        };
+        match plan(manifests.current(), view, &self.memory, bounds, now) {
             None => return Ok(Activity::Idle),
             Some(Job::Forget(drop_ranges)) => {
                 let edit = Edit {

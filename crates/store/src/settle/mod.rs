@@ -43,7 +43,8 @@ use crate::ids::{PackId, PartitionId};
 use crate::manifest::ManifestError;
 use crate::pack::PackError;
 use crate::policy::PartitionPolicy;
-pub use housekeeper::{Activity, Housekeeper};
+pub(crate) use bounds::Sizes;
+pub use housekeeper::{Activity, Housekeeper, Space};
 pub use retention::expired;
 pub use tails::{SealedBatch, SealedPartition, SettleJob};
 

@@ -10,7 +10,7 @@ use super::compact::{CompactPlan, compactable};
 use super::forget::{ByPartition, dead_ranges};
 use super::output::Share;
 use super::rewrite::{Piece, RewritePlan};
-use super::{PartitionFacts, SlotView};
+use super::{PartitionFacts, SlotView, Space};
 use crate::ids::{PackId, PartitionId};
 use crate::manifest::Manifest;
 use crate::pack::{PackInfo, PackRange};
@@ -21,6 +21,12 @@ const SHARED_MERGE_WIDTH: usize = 8;
 
 /// So many small packs of one partition are merged into one.
 const OWN_MERGE_WIDTH: usize = 4;
+
+/// A pack is rewritten once one part in so many of it is dead.
+const DEAD_PART: u64 = 2;
+
+/// The same while the disk is short of room.
+const DEAD_PART_SHORT: u64 = 8;
 
 /// What a pack's footer and padding may take beside its ranges' entries.
 const PACK_OVERHEAD_BYTES: u64 = 8 << 10;
@@ -39,6 +45,13 @@ pub(super) enum Job {
     Compact(Vec<CompactPlan>),
 }
 
+/// How much a job may take.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    pub(super) sizes: &'a Sizes,
+    pub(super) space: Space,
+}
+
 /// What the housekeeper remembers beyond the manifest.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -54,7 +67,7 @@ pub(super) fn plan(
     manifest: &Manifest,
     view: &dyn SlotView,
     memory: &Memory,
-    sizes: &Sizes,
+    bounds: Bounds<'_>,
     now: TimestampMs,
 ) -> Option<Job> {
     let partitions = manifest.by_partition();
@@ -68,12 +81,13 @@ pub(super) fn plan(
     if !dead.is_empty() {
         return Some(Job::Forget(dead));
     }
-    let survey = Survey::new(manifest, facts, memory, sizes, partitions);
-    survey
-        .reclaim()
-        .map(Job::Rewrite)
-        .or_else(|| survey.compact(now).map(Job::Compact))
-        .or_else(|| survey.merge_shared().map(Job::Rewrite))
+    let survey = Survey::new(manifest, facts, memory, bounds, partitions);
+    let compaction = || survey.compact(now).map(Job::Compact);
+    let next = survey.reclaim().map(Job::Rewrite).or_else(compaction);
+    if bounds.space.is_short {
+        return next;
+    }
+    next.or_else(|| survey.merge_shared().map(Job::Rewrite))
         .or_else(|| survey.merge_own().map(Job::Rewrite))
 }
 
@@ -81,6 +95,7 @@ struct Survey<'a> {
     manifest: &'a Manifest,
     memory: &'a Memory,
     sizes: &'a Sizes,
+    space: Space,
     partitions: ByPartition,
     /// What is known of these partitions.
     facts: HashMap<PartitionId, PartitionFacts>,
@@ -94,13 +109,14 @@ impl<'a> Survey<'a> {
         manifest: &'a Manifest,
         facts: HashMap<PartitionId, PartitionFacts>,
         memory: &'a Memory,
-        sizes: &'a Sizes,
+        bounds: Bounds<'a>,
         partitions: ByPartition,
     ) -> Self {
         let mut survey = Self {
             manifest,
             memory,
-            sizes,
+            sizes: bounds.sizes,
+            space: bounds.space,
             facts,
             partitions,
             live_bytes: HashMap::new(),
@@ -116,8 +132,13 @@ impl<'a> Survey<'a> {
         survey
     }
 
-    /// The pack that is most dead, if one is at least half dead.
+    /// The pack with most that is dead, among those that are at least half dead and whose live half fits on the disk.
     fn reclaim(&self) -> Option<RewritePlan> {
+        let dead_part = if self.space.is_short {
+            DEAD_PART_SHORT
+        } else {
+            DEAD_PART
+        };
         let mut worst: Option<(u64, PackId)> = None;
         for pack in self.whole_packs() {
             let live = self.live_bytes[&pack.id];
@@ -125,8 +146,9 @@ impl<'a> Survey<'a> {
             let dead = pack
                 .size_bytes
                 .saturating_sub(live + entries + PACK_OVERHEAD_BYTES);
-            let worth_it = dead >= self.sizes.reclaim_min && dead >= pack.size_bytes / 2;
-            if worth_it && worst.is_none_or(|(most, _)| dead > most) {
+            let worth_it = dead >= self.sizes.reclaim_min && dead >= pack.size_bytes / dead_part;
+            let fits = live + entries + PACK_OVERHEAD_BYTES <= self.space.bytes;
+            if worth_it && fits && worst.is_none_or(|(most, _)| dead > most) {
                 worst = Some((dead, pack.id));
             }
         }
@@ -151,8 +173,9 @@ impl<'a> Survey<'a> {
         due.sort_by(|a, b| b.dirty_ratio.total_cmp(&a.dirty_ratio));
         let mut bytes = 0;
         due.retain(|plan| {
-            let take = bytes < self.sizes.compaction_target;
-            bytes += plan.input_bytes();
+            let more = plan.input_bytes();
+            let take = bytes < self.sizes.compaction_target && bytes + more <= self.space.bytes;
+            bytes += if take { more } else { 0 };
             take
         });
         due.sort_by_key(|plan| (plan.share == Share::Shared, plan.partition));
@@ -185,7 +208,8 @@ impl<'a> Survey<'a> {
             })
             .take(2 * SHARED_MERGE_WIDTH)
             .collect();
-        (packs.len() > 1).then(|| self.rewrite(&packs))
+        let fits = packs.iter().map(|id| self.live_bytes[id]).sum::<u64>() <= self.space.bytes;
+        (packs.len() > 1 && fits).then(|| self.rewrite(&packs))
     }
 
     /// Small packs of one partition that follow each other.
@@ -221,7 +245,7 @@ impl<'a> Survey<'a> {
                 run_bytes = live;
             }
         }
-        (run.len() >= OWN_MERGE_WIDTH).then(|| self.rewrite(&run))
+        (run.len() >= OWN_MERGE_WIDTH && run_bytes <= self.space.bytes).then(|| self.rewrite(&run))
     }
 
     /// How to rewrite these packs.

@@ -51,16 +51,7 @@ pub struct SettleJob {
 
 impl SettleJob {
     /// A job that settles `partitions`, which is everything in the journal before `settled` that is not settled yet.
-    pub fn new(
-        manifests: &Manifests,
-        partitions: Vec<SealedPartition>,
-        settled: JournalPosition,
-        now: TimestampMs,
-    ) -> Self {
-        Self::with_sizes(manifests, partitions, settled, now, Sizes::SERVER)
-    }
-
-    pub(super) fn with_sizes(
+    pub(crate) fn new(
         manifests: &Manifests,
         partitions: Vec<SealedPartition>,
         settled: JournalPosition,

@@ -34,7 +34,7 @@ fn run(seed: u64, operations: u64) {
         }
         world.disk.restart();
         world.manifests = open(&world.disk).unwrap();
-        world.housekeeper = Housekeeper::with_sizes((1, 2), world.sizes);
+        world.housekeeper = Housekeeper::new((1, 2), world.sizes);
         // The round that the crash came in counts if its manifest survived: then all of it does.
         if world.manifests.current().settled.0 > world.settled {
             world.note_settled();

@@ -88,7 +88,7 @@ impl World {
         Self {
             disk,
             manifests,
-            housekeeper: Housekeeper::with_sizes((seed, 1), sizes),
+            housekeeper: Housekeeper::new((seed, 1), sizes),
             sizes,
             view: View::default(),
             models: BTreeMap::new(),
@@ -172,7 +172,7 @@ impl World {
     fn settle(&mut self, budget: u64) -> Result<(), SettleError> {
         let settled = JournalPosition(self.settled + 1);
         let (sealed, now) = (self.sealed(), self.now());
-        let mut job = SettleJob::with_sizes(&self.manifests, sealed, settled, now, self.sizes);
+        let mut job = SettleJob::new(&self.manifests, sealed, settled, now, self.sizes);
         while job.step(&mut self.manifests, budget)? == Progress::More {
             self.housekeep(1)?;
         }
@@ -194,7 +194,7 @@ impl World {
             let now = self.now();
             let activity = self
                 .housekeeper
-                .step(&mut self.manifests, &self.view, now, 2000)?;
+                .step(&mut self.manifests, &self.view, now, Space::AMPLE, 2000)?;
             if activity == Activity::Idle {
                 break;
             }
@@ -208,7 +208,7 @@ impl World {
             let now = self.now();
             let activity = self
                 .housekeeper
-                .step(&mut self.manifests, &self.view, now, 20_000);
+                .step(&mut self.manifests, &self.view, now, Space::AMPLE, 20_000);
             if activity.unwrap() == Activity::Idle {
                 return;
             }
@@ -260,7 +260,7 @@ impl World {
     fn reopen(&mut self) {
         self.housekeeper.abandon(&mut self.manifests);
         self.manifests = open(&self.disk).unwrap();
-        self.housekeeper = Housekeeper::with_sizes((5, 6), self.sizes);
+        self.housekeeper = Housekeeper::new((5, 6), self.sizes);
     }
 }
 

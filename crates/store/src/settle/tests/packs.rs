@@ -337,7 +337,7 @@ fn a_trim_while_a_rewrite_is_planned_covers_nothing_twice() {
         let now = world.now();
         world
             .housekeeper
-            .step(&mut world.manifests, &view, now, 1 << 20)
+            .step(&mut world.manifests, &view, now, Space::AMPLE, 1 << 20)
             .unwrap();
     }
     world.check(0);
@@ -353,7 +353,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     world.disk.set_capacity(1);
     world.append_bytes(0, 20_000);
     let (sealed, now) = (world.sealed(), world.now());
-    let mut job = SettleJob::with_sizes(&world.manifests, sealed, JournalPosition(9), now, SIZES);
+    let mut job = SettleJob::new(&world.manifests, sealed, JournalPosition(9), now, SIZES);
     let error = loop {
         match job.step(&mut world.manifests, 4096) {
             Ok(Progress::More) => {}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use millstream_catalog::settings::ServerSettings;
 use millstream_catalog::{Catalog, entry};
 use millstream_env::Env;
 use millstream_record::TimestampMs;
@@ -14,7 +15,9 @@ use crate::error::OpenError;
 use crate::groups::{self, Groups};
 use crate::identity;
 use crate::produce::ProducerIds;
+use crate::server_settings;
 use crate::settings::BrokerSettings;
+use crate::streams::ReadBudget;
 use crate::topics::Registry;
 
 /// A handle on an open broker; cloning it is cheap.
@@ -30,11 +33,14 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) slot: Slot,
     pub(crate) blocking: Blocking,
+    pub(crate) read_budget: ReadBudget,
     /// What topics there are, for those who change them: held from the check of a change until it is sequenced.
     pub(crate) catalog: Mutex<Catalog>,
     /// What topics there are, for everyone else. Written with the catalogue held.
     pub(crate) registry: RwLock<Registry>,
     pub(crate) producer_ids: ProducerIds,
+    /// What clients have changed of the server's settings: held from the check of a change until it is sequenced.
+    pub(crate) server_settings: Mutex<ServerSettings>,
     pub(crate) groups: Groups,
     cluster_id: String,
 }
@@ -63,7 +69,9 @@ impl Broker {
             .await?;
         let cluster_id = identity::cluster_id(&slot, &*env.rng).await?;
         let producer_ids = ProducerIds::open(&slot)?;
+        let server_settings = Mutex::new(server_settings::load(&slot)?);
         let inner = Arc::new(Inner {
+            read_budget: ReadBudget::new(settings.read_memory_bytes),
             settings,
             env,
             slot,
@@ -71,6 +79,7 @@ impl Broker {
             catalog: Mutex::new(catalog),
             registry: RwLock::new(registry),
             producer_ids,
+            server_settings,
             groups,
             cluster_id,
         });

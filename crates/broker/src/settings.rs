@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use millstream_limits::READ_MEMORY_BYTES_DEFAULT;
 use millstream_store::SlotSettings;
 
 use crate::groups::GroupSettings;
@@ -17,6 +18,8 @@ pub struct BrokerSettings {
     pub auto_create_topics: bool,
     /// How groups behave.
     pub groups: GroupSettings,
+    /// Memory for what readers have fetched and not taken yet, all of them together.
+    pub read_memory_bytes: usize,
 }
 
 impl BrokerSettings {
@@ -27,6 +30,7 @@ impl BrokerSettings {
             default_partitions: 1,
             auto_create_topics: true,
             groups: GroupSettings::default(),
+            read_memory_bytes: READ_MEMORY_BYTES_DEFAULT,
         }
     }
 }

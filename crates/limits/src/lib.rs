@@ -95,11 +95,16 @@ pub const KAFKA_FRAME_BASE_MS: u64 = 30_000;
 /// `max.poll.interval.ms` (5 minutes by default) leaves the next answer in its socket meanwhile.
 pub const KAFKA_ANSWER_BASE_MS: u64 = 600_000;
 
-/// The same once [`KAFKA_UNSENT_BYTES_MAX`] is exceeded.
+/// The same while slow readers are in the way of others: while [`KAFKA_UNSENT_BYTES_MAX`] is exceeded, or a fetch waits
+/// for memory. A client that did nothing wrong connects again and loses no more than the answer.
 pub const KAFKA_ANSWER_PRESSED_BASE_MS: u64 = 10_000;
 
-/// How often a blocked write looks whether its time is up.
-pub const KAFKA_ANSWER_REVIEW_MS: u64 = 5_000;
+/// The slowest reader worth serving, in bytes a second, while slow readers are in the way of others.
+pub const KAFKA_READER_PRESSED_BYTES_PER_SECOND_MIN: usize = 1 << 20;
+
+/// How often a blocked write looks whether its time is up. What a peer has not taken any of for so long is copied out of
+/// the log's own memory.
+pub const KAFKA_ANSWER_REVIEW_MS: u64 = 1_000;
 
 /// After a client has closed its side, requests it had sent may still take this long.
 pub const KAFKA_DRAIN_MS: u64 = 1_000;
@@ -160,6 +165,14 @@ pub const FETCH_SESSION_IDLE_MS_MIN: u64 = 120_000;
 
 /// A fetch response carries at most this much, whatever the consumer asks for: Kafka's `fetch.max.bytes`.
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
+
+/// What readers have fetched and not taken yet, all of them together, unless configured otherwise: a few answers of
+/// [`FETCH_BYTES_MAX`] to the fastest, one of [`ANSWER_BYTES_MIN`] to a hundred others.
+pub const READ_MEMORY_BYTES_DEFAULT: usize = 128 << 20;
+
+/// However many readers share the memory, the answer to one may take this much: a batch of [`BATCH_BYTES_DEFAULT`], and
+/// enough for the way to a reader and back to be worth it.
+pub const ANSWER_BYTES_MIN: usize = BATCH_BYTES_DEFAULT;
 
 /// Partitions in one response to `DescribeTopicPartitions`: Kafka's `max.request.partition.size.limit`.
 pub const DESCRIBED_PARTITIONS_MAX: usize = 2_000;

@@ -81,9 +81,13 @@ impl Broker {
     /// Returns as soon as `min_bytes` are there, a part fails or diverges, nothing more could fit, or `max_wait` is
     /// over. While waiting, the fetch sleeps until a partition of it has something new. What it has read stays read:
     /// every batch is looked up once.
+    ///
+    /// What is returned counts against the memory that all readers share until its [`Held`](super::Held) is dropped.
+    /// Where that runs low less is returned, but never nothing: the fetch rather waits, beyond `max_wait` too.
     pub async fn fetch(&self, spec: FetchSpec) -> Vec<FetchedPart> {
         let max_wait = spec.max_wait;
-        let mut gathering = self.gather(Gathering::new(spec)).await;
+        let budget = &self.inner.read_budget;
+        let mut gathering = self.gather(Gathering::new(spec, budget.clone())).await;
         if gathering.is_done() || max_wait.is_zero() {
             return gathering.finish();
         }
@@ -100,12 +104,31 @@ impl Broker {
             tokio::select! {
                 () = alarm.0.wait() => {}
                 () = &mut deadline => return gathering.finish(),
+                // Others need the memory more than this reader needs `min_bytes`.
+                () = budget.short(), if gathering.has_some() => return gathering.finish(),
             }
         }
     }
 
-    /// One look at all partitions. Goes to a thread that may block as soon as one needs the disk, and stays there.
+    /// Whether a fetch waits for memory that answers to other readers hold: whoever sends answers should then be less
+    /// patient with readers that do not take them.
+    pub fn readers_wait(&self) -> bool {
+        self.inner.read_budget.is_short()
+    }
+
+    /// One look at all partitions, once there is memory for what it finds.
     async fn gather(&self, mut gathering: Gathering) -> Gathering {
+        loop {
+            gathering = self.look(gathering).await;
+            let Some(bytes) = gathering.starved() else {
+                return gathering;
+            };
+            gathering.feed(self.inner.read_budget.wait(bytes).await);
+        }
+    }
+
+    /// One look at all partitions. Goes to a thread that may block as soon as one needs the disk, and stays there.
+    async fn look(&self, mut gathering: Gathering) -> Gathering {
         match gathering.look() {
             None => gathering,
             Some(on_disk) => {

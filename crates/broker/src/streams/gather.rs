@@ -3,16 +3,20 @@
 //! A look goes over the partitions in order and takes what is new in each, within Kafka's rules for sizes: the whole
 //! answer and each partition's part are bounded, but the first batch found is always taken, so that a batch larger than
 //! all bounds cannot stop a reader.
+//!
+//! Before anything is read its memory is claimed from the readers' budget. A look that has found nothing yet and gets no
+//! memory is *starved*: it is to be [fed](Gathering::feed) and made again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_limits::FETCH_BYTES_MAX;
+use millstream_limits::{ANSWER_BYTES_MIN, FETCH_BYTES_MAX};
 use millstream_record::{Batch, BatchError, Batches, LeaderEpoch, Offset};
 use millstream_store::{Offsets, PackRead, Read, Wake};
 use smallvec::SmallVec;
 
 use super::Isolation;
+use super::budget::{Held, ReadBudget};
 use super::fetch::{FetchPart, FetchSpec};
 use super::offsets::epoch_end;
 use crate::error::BrokerError;
@@ -34,6 +38,8 @@ pub struct Fetched {
     pub offsets: Offsets,
     /// Whole batches, in order; shared with the store, never copied.
     pub slices: SmallVec<[Bytes; 4]>,
+    /// Counts the slices' memory: keep it for as long as them.
+    pub held: Held,
     /// What the reader read last does not exist (any more): where it has to go back to. There are no slices then.
     pub diverging: Option<EpochEnd>,
 }
@@ -70,12 +76,23 @@ pub(super) struct Gathering {
     wanted_bytes: usize,
     /// The next batch is taken whatever its size.
     first_batch: bool,
+    budget: ReadBudget,
+    /// What the answer may take of the budget is decided.
+    has_share: bool,
+    /// What was waited for, and is not used yet.
+    fed: Held,
+    /// What has to be waited for before anything can be read.
+    starved_bytes: Option<usize>,
 }
 
 struct Part {
     asked: FetchPart,
     offsets: Offsets,
     slices: SmallVec<[Bytes; 4]>,
+    /// Bytes of `slices`.
+    taken_bytes: usize,
+    /// The memory they hold, and while something is read what that may take.
+    held: Held,
     /// What may still be taken from this partition.
     left_bytes: usize,
     state: PartState,
@@ -93,11 +110,13 @@ enum PartState {
 }
 
 impl Gathering {
-    pub(super) fn new(spec: FetchSpec) -> Self {
+    pub(super) fn new(spec: FetchSpec, budget: ReadBudget) -> Self {
         let left_bytes = spec.max_bytes.min(FETCH_BYTES_MAX);
         let part = |asked: FetchPart| Part {
             offsets: asked.partition.offsets(),
             slices: SmallVec::new(),
+            taken_bytes: 0,
+            held: budget.nothing(),
             left_bytes: asked.max_bytes,
             state: PartState::New,
             asked,
@@ -108,7 +127,27 @@ impl Gathering {
             left_bytes,
             wanted_bytes: spec.min_bytes.min(left_bytes),
             first_batch: true,
+            has_share: false,
+            fed: budget.nothing(),
+            starved_bytes: None,
+            budget,
         }
+    }
+
+    /// Whether anything has been found.
+    pub(super) fn has_some(&self) -> bool {
+        !self.first_batch
+    }
+
+    /// How much memory has to be waited for before the next look can find anything; `None` for none.
+    pub(super) fn starved(&self) -> Option<usize> {
+        self.starved_bytes
+    }
+
+    /// Gives the next look the memory that the last one lacked.
+    pub(super) fn feed(&mut self, held: Held) {
+        self.fed.merge(held);
+        self.starved_bytes = None;
     }
 
     /// Whether there is nothing to wait for.
@@ -153,6 +192,9 @@ impl Gathering {
 
     fn look_from(&mut self, first: usize) -> Option<OnDisk> {
         for part in first..self.parts.len() {
+            if self.starved_bytes.is_some() {
+                return None;
+            }
             match self.read(part) {
                 Ok(None) => {}
                 Ok(Some(Read::Memory(slices))) => self.take(part, slices),
@@ -172,11 +214,11 @@ impl Gathering {
                 part.state = PartState::Diverging(end);
             }
         }
-        let max_bytes = part.left_bytes.min(self.left_bytes);
-        if !matches!(part.state, PartState::Open) || (max_bytes == 0 && !self.first_batch) {
+        let is_enough = part.left_bytes.min(self.left_bytes) == 0 && !self.first_batch;
+        if !matches!(part.state, PartState::Open) || is_enough {
             return Ok(None);
         }
-        let log = &part.asked.partition.log;
+        let log = Arc::clone(&part.asked.partition.log);
         if log.is_dropped() {
             return Err(BrokerError::UnknownPartition);
         }
@@ -198,7 +240,38 @@ impl Gathering {
         if from >= end {
             return Ok(None);
         }
+        let Some(max_bytes) = self.claim(index) else {
+            return Ok(None);
+        };
         Ok(Some(log.read(from, max_bytes, end)?))
+    }
+
+    /// Claims memory for the next read from a part. Returns how much may be read, or `None` if nothing can be.
+    fn claim(&mut self, index: usize) -> Option<usize> {
+        if !self.has_share {
+            self.has_share = true;
+            let share_bytes = self.budget.share_bytes().max(self.fed.bytes());
+            self.left_bytes = self.left_bytes.min(share_bytes);
+            self.wanted_bytes = self.wanted_bytes.min(share_bytes);
+        }
+        let part = &mut self.parts[index];
+        part.held
+            .merge(std::mem::replace(&mut self.fed, self.budget.nothing()));
+        let max_bytes = part.left_bytes.min(self.left_bytes);
+        if part.held.grow_to(part.taken_bytes + max_bytes) {
+            return Some(max_bytes);
+        }
+        if self.first_batch && part.held.bytes() > 0 {
+            return Some(part.held.bytes());
+        }
+        if self.first_batch {
+            self.starved_bytes = Some(max_bytes.min(ANSWER_BYTES_MIN));
+            self.has_share = false;
+        } else {
+            // A smaller answer now rather than a larger one when others are done.
+            self.left_bytes = 0;
+        }
+        None
     }
 
     /// Takes what was read from a part, if it fits.
@@ -206,9 +279,18 @@ impl Gathering {
         let part = &mut self.parts[index];
         let bytes: usize = slices.iter().map(Bytes::len).sum();
         if bytes > part.left_bytes.min(self.left_bytes) && !self.first_batch {
+            part.held.shrink_to(part.taken_bytes);
             part.state = PartState::Full;
             return;
         }
+        // Only a first batch that is larger than what was claimed for it is not covered yet.
+        if !part.held.grow_to(part.taken_bytes + bytes) {
+            part.held.shrink_to(part.taken_bytes);
+            self.starved_bytes = Some(bytes);
+            return;
+        }
+        part.taken_bytes += bytes;
+        part.held.shrink_to(part.taken_bytes);
         self.first_batch &= bytes == 0;
         self.left_bytes = self.left_bytes.saturating_sub(bytes);
         self.wanted_bytes = self.wanted_bytes.saturating_sub(bytes);
@@ -259,6 +341,7 @@ impl Part {
 
     /// What was taken before a failure is still good: the reader meets the failure when it comes back for more.
     fn fail(&mut self, error: BrokerError) {
+        self.held.shrink_to(self.taken_bytes);
         self.state = if self.slices.is_empty() {
             PartState::Failed(error)
         } else {
@@ -267,17 +350,19 @@ impl Part {
     }
 
     fn finish(self) -> FetchedPart {
-        let (offsets, slices) = (self.offsets, self.slices);
+        let (offsets, slices, held) = (self.offsets, self.slices, self.held);
         let result = match self.state {
             PartState::Failed(error) => Err(error),
             PartState::Diverging(end) => Ok(Fetched {
                 offsets,
                 slices,
+                held,
                 diverging: Some(end),
             }),
             PartState::New | PartState::Open | PartState::Full => Ok(Fetched {
                 offsets,
                 slices,
+                held,
                 diverging: None,
             }),
         };

@@ -1,13 +1,16 @@
 //! The stream cursor: reading a partition in order from any offset, as often as one likes.
 //!
-//! [`fetch`] reads many partitions at once and waits for more; [`offsets`] finds places by time and epoch; [`trim`]
-//! moves a partition's start. Nothing here keeps state between calls: a reader's place is the reader's own, or a group's.
+//! [`fetch`] reads many partitions at once and waits for more, within the [`budget`] of memory that all readers share;
+//! [`offsets`] finds places by time and epoch; [`trim`] moves a partition's start. Nothing here keeps state between calls: a reader's place is the reader's own, or a group's.
 
+mod budget;
 mod fetch;
 mod gather;
 mod offsets;
 mod trim;
 
+pub use budget::Held;
+pub(crate) use budget::ReadBudget;
 pub use fetch::{FetchPart, FetchSpec};
 pub use gather::{EpochEnd, Fetched, FetchedPart};
 pub use offsets::{FoundOffset, OffsetQuery};

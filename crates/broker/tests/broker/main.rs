@@ -2,6 +2,7 @@
 
 mod crash;
 mod fetch;
+mod fetch_memory;
 mod fetch_model;
 mod offsets;
 mod produce;

@@ -335,3 +335,38 @@ async fn deleting_what_fills_the_disk_makes_room() {
     assert_holds(&read_all(&client, "records", 0).await, 0, taken + 1);
     assert_holds(&read_all(&client, "trimmed", 0).await, 0, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_disk_needs_no_settings() {
+    let Some(disk) = small_disk("a_small_disk_needs_no_settings") else {
+        return;
+    };
+    let mut site = Site::new().at(&disk.join("data"));
+    let server = site.start();
+    let client = server.client().await;
+    for topic in ["records", "deleted"] {
+        client
+            .create_topic(&NewTopic::new(topic), false)
+            .await
+            .unwrap();
+    }
+    // The largest batch that the default settings allow.
+    let mut peer = Peer::connect(server.address()).await;
+    let largest = vec![b'x'; (1 << 20) - 200];
+    let produced = peer
+        .produce("records", 0, batch(Codec::None, &[value(&largest)]))
+        .await;
+    assert_eq!(produced.error_code, ErrorCode::NONE);
+    let filled = fill_up(&server, "deleted", 0).await;
+    assert!(
+        filled * RECORD_BYTES as i64 > DISK_BYTES as i64 / 2,
+        "the disk is full after {filled} records already"
+    );
+    client.delete_topic("deleted").await.unwrap();
+    eventually("the disk has room again", async || {
+        let (code, _) = append(&mut peer, "records", 1).await;
+        (code == ErrorCode::NONE).then_some(())
+    })
+    .await;
+    assert!(fill_up(&server, "records", 2).await * RECORD_BYTES as i64 > DISK_BYTES as i64 / 2);
+}

@@ -6,6 +6,7 @@
 //! 01 | topic id            the catalogue: a topic, or the tombstone of one    millstream-catalog, entry.rs
 //! 02 01                    the cluster id, as text                            identity.rs
 //! 02 02                    the next producer id to give out, u64 big-endian   produce/producer_ids.rs
+//! 02 03                    what clients changed of the server's settings      millstream-catalog, server_entry.rs
 //! 03 ..                    groups and their offsets                           groups/record
 //! ```
 
@@ -14,3 +15,6 @@ pub(crate) const CLUSTER_ID: &[u8] = &[0x02, 0x01];
 
 /// The first producer id that no block has been taken from yet.
 pub(crate) const NEXT_PRODUCER_ID: &[u8] = &[0x02, 0x02];
+
+/// What clients have changed of the server's settings.
+pub(crate) const SERVER_SETTINGS: &[u8] = &[0x02, 0x03];

@@ -25,6 +25,7 @@ mod broker;
 mod error;
 mod identity;
 mod keys;
+mod server_settings;
 mod settings;
 
 pub use broker::Broker;

@@ -55,6 +55,9 @@ pub enum EntryError {
     /// It does not hold together.
     #[error("catalogue entry is damaged: {0}")]
     Damaged(&'static str),
+    /// The server's settings are not valid (any more).
+    #[error("the entry of the server's settings has a bad one: {0}")]
+    ServerSetting(SettingError),
     /// Its settings are not valid (any more).
     #[error("catalogue entry of topic {name} has a bad setting: {source}")]
     Setting {
@@ -74,13 +77,7 @@ pub fn key(id: TopicId) -> Bytes {
 pub fn encode_topic(topic: &Topic) -> Bytes {
     let mut out = BytesMut::with_capacity(64 + 4 * topic.partitions.len());
     put_head(&mut out, TOPIC, topic.created_ms, &topic.name);
-    out.put_u16(topic.settings.set().count() as u16);
-    for (key, value) in topic.settings.set() {
-        out.put_u16(key.len() as u16);
-        out.put_slice(key.as_bytes());
-        out.put_u32(value.len() as u32);
-        out.put_slice(value.as_bytes());
-    }
+    put_settings(&mut out, topic.settings.set());
     out.put_u32(topic.partitions.len() as u32);
     for partition in &topic.partitions {
         out.put_u32(partition.0);
@@ -101,6 +98,19 @@ fn put_head(out: &mut BytesMut, what: u8, at: TimestampMs, name: &TopicName) {
     out.put_i64(at.0);
     out.put_u16(name.as_str().len() as u16);
     out.put_slice(name.as_str().as_bytes());
+}
+
+pub(crate) fn put_settings<'a>(
+    out: &mut BytesMut,
+    set: impl ExactSizeIterator<Item = (&'static str, &'a str)>,
+) {
+    out.put_u16(set.len() as u16);
+    for (key, value) in set {
+        out.put_u16(key.len() as u16);
+        out.put_slice(key.as_bytes());
+        out.put_u32(value.len() as u32);
+        out.put_slice(value.as_bytes());
+    }
 }
 
 /// Reads an entry.
@@ -135,23 +145,12 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Entry, EntryError> {
         },
         _ => return Err(EntryError::Damaged("it is of an unknown kind")),
     };
-    if input.0.is_empty() {
-        Ok(entry)
-    } else {
-        Err(EntryError::Damaged("it is too long"))
-    }
+    input.end()?;
+    Ok(entry)
 }
 
 fn decode_settings(input: &mut Input<'_>, name: &TopicName) -> Result<TopicSettings, EntryError> {
-    let count = input.u16()?;
-    let mut set = Vec::new();
-    for _ in 0..count {
-        let length = input.u16()?.into();
-        let key = input.text(length)?;
-        let length = input.u32()? as usize;
-        set.push((key, input.text(length)?));
-    }
-    TopicSettings::new(set).map_err(|source| EntryError::Setting {
+    TopicSettings::new(input.settings()?).map_err(|source| EntryError::Setting {
         name: name.clone(),
         source,
     })
@@ -168,10 +167,10 @@ fn decode_partitions(input: &mut Input<'_>) -> Result<Vec<PartitionId>, EntryErr
 const TOO_SHORT: EntryError = EntryError::Damaged("it is too short");
 
 /// What is left of an entry.
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn u8(&mut self) -> Result<u8, EntryError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, EntryError> {
         self.0.try_get_u8().map_err(|_| TOO_SHORT)
     }
 
@@ -191,6 +190,28 @@ impl<'a> Input<'a> {
         let (text, rest) = self.0.split_at_checked(length).ok_or(TOO_SHORT)?;
         self.0 = rest;
         std::str::from_utf8(text).map_err(|_| EntryError::Damaged("a text in it is not UTF-8"))
+    }
+
+    /// What [`put_settings`] wrote.
+    pub(crate) fn settings(&mut self) -> Result<Vec<(&'a str, &'a str)>, EntryError> {
+        let count = self.u16()?;
+        let mut set = Vec::new();
+        for _ in 0..count {
+            let length = self.u16()?.into();
+            let key = self.text(length)?;
+            let length = self.u32()? as usize;
+            set.push((key, self.text(length)?));
+        }
+        Ok(set)
+    }
+
+    /// Makes sure that nothing is left.
+    pub(crate) fn end(&self) -> Result<(), EntryError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(EntryError::Damaged("it is too long"))
+        }
     }
 }
 

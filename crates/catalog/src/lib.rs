@@ -5,11 +5,12 @@
 //! commits the [`Change`]s that come out. It must never know a protocol, nor what a partition holds.
 //!
 //! Start with [`Topic`] and [`settings`], the one table of everything a topic can be told; then [`Catalog`], the
-//! registry, and [`entry`], how a topic is written down.
+//! registry, and [`entry`], how a topic is written down. [`server_entry`] does the same for the server's own settings.
 
 #![forbid(unsafe_code)]
 
 pub mod entry;
+pub mod server_entry;
 pub mod settings;
 
 mod catalog;

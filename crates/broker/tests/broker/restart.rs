@@ -153,3 +153,17 @@ async fn after_shutdown_nothing_is_taken() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn what_clients_changed_of_the_server_is_there_again() {
+    let server = Server::start().await;
+    let changes = [set("log.flush.interval.messages", "1234")];
+    let changed = server
+        .broker
+        .change_server_settings(|settings| settings.changed(&changes));
+    changed.await.unwrap();
+
+    let server = server.restart().await;
+    let settings = server.broker.server_settings();
+    assert!(settings.set().eq([("log.flush.interval.messages", "1234")]));
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::SettingError;
 use super::kind::{Kind, items};
-use super::table::{self, Setting};
+use super::table::Setting;
 
 /// A change to one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub enum SettingOp {
 }
 
 impl SettingChange {
-    /// Applies the change to `set`, the values that were set so far.
+    /// Applies the change, which is one to `setting`, to `set`, the values that were set so far.
     pub(super) fn apply(
         &self,
+        setting: &'static Setting,
         set: &mut BTreeMap<&'static str, String>,
     ) -> Result<(), SettingError> {
-        let setting = table::find(&self.key)?;
         let value = match &self.op {
             SettingOp::Delete => {
                 set.remove(setting.key);
@@ -71,6 +71,6 @@ fn current_list(
     if !matches!(setting.kind, Kind::List(_)) {
         return Err(SettingError::NotAList { key: setting.key });
     }
-    let text = set.get(setting.key).map_or(setting.default, String::as_str);
+    let (text, _) = setting.in_force(set);
     Ok(items(text).into_iter().map(str::to_owned).collect())
 }

@@ -47,6 +47,14 @@ pub enum SettingError {
         /// The setting.
         key: &'static str,
     },
+    /// It is a setting of the server, or none at all, and cannot be changed while the server runs.
+    #[error(
+        "{key} cannot be changed while the server runs; what the server is told by flags, environment or millstream.toml is read when it starts"
+    )]
+    ToldAtStart {
+        /// The key that was asked for.
+        key: String,
+    },
     /// Only a list can be appended to or subtracted from.
     #[error("{key} is not a list: set it or delete it")]
     NotAList {
@@ -59,7 +67,7 @@ impl SettingError {
     /// The setting at fault.
     pub fn key(&self) -> &str {
         match self {
-            Self::Unknown { key, .. } => key,
+            Self::Unknown { key, .. } | Self::ToldAtStart { key } => key,
             Self::InvalidValue { key, .. }
             | Self::Refused { key, .. }
             | Self::Conflict { key, .. }

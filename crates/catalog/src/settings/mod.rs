@@ -2,12 +2,14 @@
 //!
 //! [`table`] lists every setting once: what it takes, what it defaults to, what it does here. [`TopicSettings`] keeps
 //! what was set apart from what is in force, so that a description can tell the two apart; [`TopicValues`] is what is
-//! in force, typed, for the code that acts on it. [`markdown`] renders the table for people.
+//! in force, typed, for the code that acts on it. [`markdown`] renders the table for people. [`SERVER_SETTINGS`] lists
+//! the few things that the server itself can be told in the same way.
 
 mod change;
 mod error;
 mod kind;
 pub mod markdown;
+mod server;
 pub mod table;
 mod values;
 
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 pub use change::{SettingChange, SettingOp};
 pub use error::SettingError;
 pub use kind::{Kind, Value};
+pub use server::{SERVER_SETTINGS, ServerSettings};
 pub use table::{Setting, Standing};
 pub use values::{Cleanup, TopicValues};
 
@@ -56,16 +59,13 @@ impl TopicSettings {
     }
 
     /// What was set, by key: the values as they were given.
-    pub fn set(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn set(&self) -> impl ExactSizeIterator<Item = (&'static str, &str)> {
         self.set.iter().map(|(key, value)| (*key, value.as_str()))
     }
 
     /// The value in force for `setting`, as text, and whether it was set rather than defaulted.
     pub fn get(&self, setting: &Setting) -> (&str, bool) {
-        match self.set.get(setting.key) {
-            Some(value) => (value, true),
-            None => (setting.default, false),
-        }
+        setting.in_force(&self.set)
     }
 
     /// What is in force, typed.
@@ -77,7 +77,7 @@ impl TopicSettings {
     pub fn changed(&self, changes: &[SettingChange]) -> Result<Self, SettingError> {
         let mut set = self.set.clone();
         for change in changes {
-            change.apply(&mut set)?;
+            change.apply(table::find(&change.key)?, &mut set)?;
         }
         self.succeeded_by(Self::from_known(set)?)
     }

@@ -4,6 +4,8 @@
 //! it does here: it is acted on, it is accepted because what it asks for holds anyway, or only its default is taken.
 //! A key that is not in the table is refused, so nothing is ever silently ignored.
 
+use std::collections::BTreeMap;
+
 use millstream_limits::COMMIT_BYTES_MAX;
 
 use super::error::SettingError;
@@ -61,7 +63,7 @@ const fn acted(key: &'static str, kind: Kind, default: &'static str, doc: &'stat
     }
 }
 
-const fn accepted(
+pub(super) const fn accepted(
     key: &'static str,
     kind: Kind,
     default: &'static str,
@@ -461,6 +463,14 @@ impl Setting {
                 refuse(reason)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The value in force where `set` are the values that were set, and whether this one was.
+    pub(super) fn in_force<'a>(&self, set: &'a BTreeMap<&'static str, String>) -> (&'a str, bool) {
+        match set.get(self.key) {
+            Some(value) => (value, true),
+            None => (self.default, false),
         }
     }
 

@@ -1,5 +1,5 @@
-//! This server's own configuration under Kafka's names, for DescribeConfigs. All of it is read-only: it is what the
-//! server was told when it started, or a bound that is built in.
+//! This server's own configuration under Kafka's names, for DescribeConfigs: what the server was told when it started,
+//! or a bound that is built in. All of it is read-only; what clients may change is in the catalogue's table.
 
 use millstream_kafka_wire::messages::describe_configs::{
     DescribeConfigsResourceResult, DescribeConfigsSynonym,

@@ -1,9 +1,10 @@
-//! AlterConfigs and IncrementalAlterConfigs. Both change topics only: what configures the server itself is read when
-//! it starts.
+//! AlterConfigs and IncrementalAlterConfigs. Both change topics, and the few settings of the server itself that can
+//! change while it runs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use millstream_broker::topic_settings::ServerSettings;
 use millstream_broker::topics::TopicHandle;
 use millstream_broker::{SettingChange, SettingOp};
 use millstream_kafka_wire::messages::{
@@ -100,16 +101,26 @@ async fn replace(
     validate_only: bool,
 ) -> Result<(), Refusal> {
     let keys: Vec<&str> = asked.configs.iter().map(|config| &*config.name).collect();
-    let topic = altered_topic(call, asked.resource_type, &asked.resource_name, &keys)?;
+    let altered = altered(call, asked.resource_type, &asked.resource_name, &keys)?;
     let mut settings = BTreeMap::new();
     for full::AlterableConfig { name, value } in &asked.configs {
         settings.insert(name.to_string(), required(name, value.as_ref())?);
     }
     let broker = &call.server.broker;
-    if validate_only {
-        broker.check_replace(topic.id(), settings)?;
-    } else {
-        broker.replace_topic_settings(topic.id(), settings).await?;
+    match (altered, validate_only) {
+        (Altered::Topic(topic), true) => {
+            broker.check_replace(topic.id(), settings)?;
+        }
+        (Altered::Topic(topic), false) => {
+            broker.replace_topic_settings(topic.id(), settings).await?;
+        }
+        (Altered::Server, true) => {
+            broker.check_server_settings(|_| ServerSettings::new(settings))?;
+        }
+        (Altered::Server, false) => {
+            let replaced = broker.change_server_settings(|_| ServerSettings::new(settings));
+            replaced.await?;
+        }
     }
     Ok(())
 }
@@ -120,28 +131,37 @@ async fn change(
     validate_only: bool,
 ) -> Result<(), Refusal> {
     let keys: Vec<&str> = asked.configs.iter().map(|config| &*config.name).collect();
-    let topic = altered_topic(call, asked.resource_type, &asked.resource_name, &keys)?;
+    let altered = altered(call, asked.resource_type, &asked.resource_name, &keys)?;
     let changes = asked
         .configs
         .iter()
         .map(setting_change)
         .collect::<Result<Vec<_>, _>>()?;
     let broker = &call.server.broker;
-    if validate_only {
-        broker.check_alter(topic.id(), &changes)?;
-    } else {
-        broker.alter_topic(topic.id(), &changes).await?;
+    match (altered, validate_only) {
+        (Altered::Topic(topic), true) => {
+            broker.check_alter(topic.id(), &changes)?;
+        }
+        (Altered::Topic(topic), false) => broker.alter_topic(topic.id(), &changes).await?,
+        (Altered::Server, true) => {
+            broker.check_server_settings(|settings| settings.changed(&changes))?;
+        }
+        (Altered::Server, false) => {
+            let changed = broker.change_server_settings(|settings| settings.changed(&changes));
+            changed.await?;
+        }
     }
     Ok(())
 }
 
-/// The topic that a request alters, if it is a topic's settings that it alters, each once.
-fn altered_topic(
-    call: &Call,
-    kind: ResourceType,
-    name: &str,
-    keys: &[&str],
-) -> Result<Arc<TopicHandle>, Refusal> {
+/// What has settings that a request can alter.
+enum Altered {
+    Topic(Arc<TopicHandle>),
+    Server,
+}
+
+/// What a request alters, if it alters each setting once.
+fn altered(call: &Call, kind: ResourceType, name: &str, keys: &[&str]) -> Result<Altered, Refusal> {
     let mut seen = HashSet::new();
     if let Some(key) = keys.iter().find(|key| !seen.insert(**key)) {
         return Err(Refusal::new(
@@ -152,7 +172,8 @@ fn altered_topic(
     match resource(kind, name, call.server.settings.node_id)? {
         Resource::Topic(name) => {
             resolve::check_topic_name(name)?;
-            Ok(resolve::topic_by_name(&call.server.broker, name)?)
+            let topic = resolve::topic_by_name(&call.server.broker, name)?;
+            Ok(Altered::Topic(topic))
         }
         Resource::WithoutSettings => Err(Refusal::new(
             ErrorCode::INVALID_CONFIG,
@@ -161,14 +182,7 @@ fn altered_topic(
                 keys.join(", ")
             ),
         )),
-        Resource::Broker => Err(Refusal::new(
-            ErrorCode::INVALID_CONFIG,
-            format!(
-                "{} cannot be changed while the server runs; what the server is told by flags, environment or \
-                 millstream.toml is read when it starts",
-                keys.join(", ")
-            ),
-        )),
+        Resource::Broker(_) => Ok(Altered::Server),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_broker::TopicSettings;
 use millstream_broker::topic_settings::table::SETTINGS;
-use millstream_broker::topic_settings::{Kind, Setting, Standing};
+use millstream_broker::topic_settings::{Kind, SERVER_SETTINGS, Setting, Standing};
 use millstream_kafka_wire::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult,
     DescribeConfigsSynonym,
@@ -16,6 +16,7 @@ use super::{Resource, resource};
 use crate::api::{broker_configs, resolve};
 use crate::dispatch::Call;
 use crate::errors::Refusal;
+use crate::server::Server;
 
 /// Tells how topics and this broker are configured, and where each value comes from.
 pub(crate) async fn describe_configs(
@@ -71,7 +72,7 @@ fn describe(
             let topic = resolve::topic_by_name(&call.server.broker, name)?;
             topic_configs(&topic.current().settings).collect()
         }
-        Resource::Broker => broker_configs::broker_configs(&call.server),
+        Resource::Broker(source) => server_configs(&call.server, source),
         Resource::WithoutSettings => Vec::new(),
     };
     let wanted = |config: &DescribeConfigsResourceResult| match &asked.configuration_keys {
@@ -97,11 +98,26 @@ pub(crate) fn topic_configs(
     SETTINGS
         .iter()
         .filter(|setting| setting.is_shown())
-        .map(|setting| topic_config(setting, settings))
+        .map(|setting| config(setting, settings.get(setting), ConfigSource::TOPIC_CONFIG))
 }
 
-fn topic_config(setting: &Setting, settings: &TopicSettings) -> DescribeConfigsResourceResult {
-    let (value, is_set) = settings.get(setting);
+/// Everything there is to tell of this server: what it was told at its start, and what clients may set, which is told
+/// as coming from `source`.
+fn server_configs(server: &Server, source: ConfigSource) -> Vec<DescribeConfigsResourceResult> {
+    let set = server.broker.server_settings();
+    let settable = SERVER_SETTINGS.iter();
+    let mut configs = broker_configs::broker_configs(server);
+    configs.extend(settable.map(|setting| config(setting, set.get(setting), source)));
+    configs.sort_by(|one, other| one.name.cmp(&other.name));
+    configs
+}
+
+/// A setting with the value in force, which was set or is the default; what is set comes from `source`.
+fn config(
+    setting: &Setting,
+    (value, is_set): (&str, bool),
+    source: ConfigSource,
+) -> DescribeConfigsResourceResult {
     let name = Str::from_static(setting.key);
     let synonym = |value: &str, source| DescribeConfigsSynonym {
         name: name.clone(),
@@ -110,7 +126,7 @@ fn topic_config(setting: &Setting, settings: &TopicSettings) -> DescribeConfigsR
     };
     let mut synonyms = Vec::new();
     if is_set {
-        synonyms.push(synonym(value, ConfigSource::TOPIC_CONFIG));
+        synonyms.push(synonym(value, source));
     }
     synonyms.push(synonym(setting.default, ConfigSource::DEFAULT_CONFIG));
     DescribeConfigsResourceResult {

@@ -90,6 +90,26 @@ def test_reader_of_a_memory_topic_is_told_of_the_loss(name, own_server: Server, 
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in SPECS if "told" in spec.can])
+def test_group_of_a_memory_topic_is_told_of_the_loss(name, own_server: Server, agents, new_name):
+    """Its committed offset is durable, the records before and after it are not: who comes back to it is told."""
+    topic, group = new_name("memory"), new_name("group")
+    client, writer = agents.another(name, own_server.bootstrap), agents.another("confluent", own_server.bootstrap)
+    writer("create_topic", topic=topic, partitions=1, configs={"millstream.durability": "memory"})
+    writer("produce", topic=topic, records=numbered(100))
+    joined(client, topic, group)
+    eventually(lambda: len(received(client)) == 100, 30)
+    client("tell", member="m", what="commit")
+    client("tell", member="m", what="leave")
+
+    own_server.kill()
+    own_server.start()
+    again = agents.another(name, own_server.bootstrap)
+    joined(again, topic, group, reset="none")
+    eventually(lambda: told(again), 30, why=lambda: again("tell", member="m", what="state"))
+    assert received(again) == []
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in SPECS if "told" in spec.can])
 def test_reader_of_an_os_topic_is_told_of_the_loss(name, own_server: Server, agents, new_name):
     """The data directory goes back to how it was before the last records: a power cut that took what was not synced."""
     topic = new_name("os")
@@ -101,15 +121,37 @@ def test_reader_of_an_os_topic_is_told_of_the_loss(name, own_server: Server, age
     joined(client, topic, new_name("group"), reset="none", start=[[topic, 0, 0]])
     eventually(lambda: len(received(client)) == 100, 30)
 
-    own_server.kill()
-    shutil.rmtree(own_server.directory / "data")
-    kept.rename(own_server.directory / "data")
-    own_server.start()
+    go_back_to(kept, own_server)
     # New records take the offsets of those that were lost: only the leader epoch tells them apart.
     writer("produce", topic=topic, records=numbered(80, start=1000))
     eventually(lambda: told(client), 30, why=lambda: client("tell", member="m", what="state")["errors"])
     read = writer("fetch", topic=topic, start="earliest", count=130)
     assert values(read) == [f"v{n}" for n in (*range(50), *range(1000, 1080))]
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in SPECS if "told" in spec.can])
+def test_reader_beyond_the_end_of_an_os_topic_is_told(name, own_server: Server, agents, new_name):
+    """As above, and nobody writes again: the reader stands beyond the end of what survived."""
+    topic = new_name("os")
+    client, writer = agents.another(name, own_server.bootstrap), agents.another("confluent", own_server.bootstrap)
+    writer("create_topic", topic=topic, partitions=1, configs={"millstream.durability": "os"})
+    writer("produce", topic=topic, records=numbered(50))
+    kept = image_of(own_server)
+    writer("produce", topic=topic, records=numbered(50, start=50))
+    joined(client, topic, new_name("group"), reset="none", start=[[topic, 0, 0]])
+    eventually(lambda: len(received(client)) == 100, 30)
+
+    go_back_to(kept, own_server)
+    eventually(lambda: told(client), 30, why=lambda: client("tell", member="m", what="state")["errors"])
+    assert writer("list_offsets", topic=topic, at="latest") == {"0": 50}
+
+
+def go_back_to(image: Path, server: Server) -> None:
+    """Kills the server and starts it again on the data directory as it was."""
+    server.kill()
+    shutil.rmtree(server.directory / "data")
+    image.rename(server.directory / "data")
+    server.start()
 
 
 def image_of(server: Server) -> Path:

@@ -2,10 +2,10 @@
 //!
 //! `cargo run --release -p millstream-store --example journal_bench -- DIR [SECONDS]`
 //!
-//! For each size of batch, groups of one batch are written and synced: by a bare loop to a file that has been written
-//! before, and by a slot with one producer that waits for each batch, so that the groups are the same. The two take turns,
-//! and shown are the medians of their rates. The slot's records are trimmed away as they come, so that nothing has to be
-//! settled: that is the journal alone. Then the same with many batches in flight, and once more with settling.
+//! For each size of batch, a slot writes for a while with one batch under way at a time, and with many, when groups grow
+//! and are composed while others are written. A bare loop then writes and syncs groups of the same mean size to a file
+//! that has been written before. They take turns, and shown are the medians. The slot's records are trimmed away as they
+//! come, so that nothing has to be settled: that is the journal alone. Then with settling, many under way.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -43,29 +43,30 @@ fn main() {
         Slot::open(SlotSettings::new(dir.join("slot")), Env::real()).expect("the slot opens");
     let partition = open_partition(&slot);
     let raw = RawFile::new(&dir.join("raw"));
-    println!("   batch  device/s  journal/s  part | in flight/s   MB/s | settling/s   MB/s");
+    println!(
+        "   batch | one at a time: journal/s  device/s  part | {IN_FLIGHT} under way: group  journal/s  device/s  part   MB/s | settling   MB/s"
+    );
     for bytes in BATCHES {
         let batch = batch(bytes);
         let run = |in_flight, trim| run_slot(&slot, partition, &batch, in_flight, trim, time);
         // Until files and memory are warm.
         run(IN_FLIGHT, true);
-        let [mut device, mut alone, mut many, mut settling] = [(); 4].map(|()| Vec::new());
+        let (mut one, mut many, mut settling) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            device.push(raw.run(batch.len(), time));
-            alone.push(run(1, true));
-            many.push(run(IN_FLIGHT, true));
+            one.push(Pair::take(&raw, run(1, true), time));
+            many.push(Pair::take(&raw, run(IN_FLIGHT, true), time));
         }
         for _ in 0..ROUNDS {
-            settling.push(run(IN_FLIGHT, false));
+            settling.push(run(IN_FLIGHT, false).batches);
         }
-        let [device, alone, many, settling] = [device, alone, many, settling].map(median);
         let mb = |rate: f64| rate * batch.len() as f64 / 1e6;
+        let [one_journal, one_device, one_part, _, _] = Pair::medians(&one);
+        let [journal, device, part, group, batches] = Pair::medians(&many);
         println!(
-            "{:>8} {device:>9.0} {alone:>10.0} {:>4.0}% | {many:>11.0} {:>6.0} | {settling:>10.0} {:>6.0}",
+            "{:>8} | {one_journal:>24.0} {one_device:>9.0} {one_part:>4.0}% | {group:>19.0} {journal:>10.0} {device:>9.0} {part:>4.0}% {:>6.0} | {:>15.0}",
             batch.len(),
-            100.0 * alone / device,
-            mb(many),
-            mb(settling),
+            mb(batches),
+            mb(median(settling)),
         );
     }
     let stats = slot.stats();
@@ -73,6 +74,39 @@ fn main() {
         "longest group {} us, {:?}",
         stats.journal_group_us_max, stats
     );
+}
+
+/// What a slot got done in a second.
+struct Rates {
+    batches: f64,
+    groups: f64,
+    /// The mean size of a group.
+    group_bytes: f64,
+}
+
+/// A slot's rates, and how many groups of the same size the device takes in a second.
+struct Pair {
+    journal: Rates,
+    device: f64,
+}
+
+impl Pair {
+    fn take(raw: &RawFile, journal: Rates, time: Duration) -> Self {
+        let device = raw.run(journal.group_bytes as usize, time);
+        Self { journal, device }
+    }
+
+    /// Of the journal's groups, the device's, their ratio in percent, the size of a group, and batches.
+    fn medians(pairs: &[Self]) -> [f64; 5] {
+        let figures: [fn(&Self) -> f64; 5] = [
+            |pair| pair.journal.groups,
+            |pair| pair.device,
+            |pair| 100.0 * pair.journal.groups / pair.device,
+            |pair| pair.journal.group_bytes,
+            |pair| pair.journal.batches,
+        ];
+        figures.map(|figure| median(pairs.iter().map(figure).collect()))
+    }
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
@@ -112,7 +146,7 @@ fn open_partition(slot: &Slot) -> PartitionId {
     id
 }
 
-/// Keeps `in_flight` batches under way for some time. Returns batches a second.
+/// Keeps `in_flight` batches under way for some time.
 fn run_slot(
     slot: &Slot,
     partition: PartitionId,
@@ -120,11 +154,12 @@ fn run_slot(
     in_flight: usize,
     trim: bool,
     time: Duration,
-) -> f64 {
+) -> Rates {
     let header = BatchHeader::parse(batch).expect("it is a batch");
     let log = slot.partition(partition).expect("it is open");
     let mut waiting: VecDeque<Ticket> = VecDeque::new();
     let mut count = 0;
+    let before = slot.stats();
     let start = Instant::now();
     while start.elapsed() < time {
         let mut commit = Commit::append(Append {
@@ -151,7 +186,14 @@ fn run_slot(
         ticket.wait().expect("it is written");
         count += 1;
     }
-    count as f64 / start.elapsed().as_secs_f64()
+    let seconds = start.elapsed().as_secs_f64();
+    let after = slot.stats();
+    let groups = (after.journal_groups - before.journal_groups) as f64;
+    Rates {
+        batches: count as f64 / seconds,
+        groups: groups / seconds,
+        group_bytes: (after.journal_bytes - before.journal_bytes) as f64 / groups,
+    }
 }
 
 /// A file that has been written once, as the journal's are.
@@ -177,9 +219,9 @@ impl RawFile {
         Self { file }
     }
 
-    /// Writes and syncs groups as large as a batch makes them. Returns groups a second.
-    fn run(&self, batch_bytes: usize, time: Duration) -> f64 {
-        let bytes = (batch_bytes + 128).next_multiple_of(4096);
+    /// Writes and syncs groups of about that size. Returns groups a second.
+    fn run(&self, group_bytes: usize, time: Duration) -> f64 {
+        let bytes = group_bytes.next_multiple_of(4096);
         let mut group = aligned_buffer(bytes);
         group.resize(bytes, 1);
         let (mut at, mut count) = (0, 0);

@@ -205,8 +205,8 @@ fn copy_journal(
     covered: JournalPosition,
     written: JournalPosition,
 ) -> io::Result<()> {
-    let disk = Arc::clone(&env.disk);
-    let copy = LocalJournal::open(disk, &target.journal(), format.journal_file_bytes)?;
+    let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
+    let copy = LocalJournal::open(disk, clock, &target.journal(), format.journal_file_bytes)?;
     let align = DIRECT_ALIGNMENT as u64;
     let mut at = JournalPosition(covered.0 - covered.0 % align);
     let mut buffer = aligned_buffer(JOURNAL_CHUNK_BYTES);

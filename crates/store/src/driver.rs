@@ -1,4 +1,4 @@
-//! The threads of a slot: one writes the journal, one settles.
+//! The threads of a slot: two take turns at the journal, one settles.
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ impl Driver {
     pub(crate) fn start(engine: &Arc<Engine>, settler: &Arc<Mutex<Settler>>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
-        {
+        // While one writes, the other composes the next group if there is much of it already.
+        for _ in 0..2 {
             let (engine, shared) = (Arc::clone(engine), Arc::clone(&shared));
             let name = thread::Builder::new().name("journal".to_owned());
             threads.push(name.spawn(move || run_journal(&engine, &shared))?);

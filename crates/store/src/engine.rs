@@ -1,6 +1,6 @@
 //! An open slot, put together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,9 +19,10 @@ use crate::epochs::{Epochs, SlotEpoch};
 use crate::error::{CommitError, OpenError, SlotFailure, StoreError};
 use crate::ids::{JournalPosition, PackId, PartitionId};
 use crate::journal::arena::{Arena, Retirees};
+use crate::journal::composer::{Composed, Composer, Group};
 use crate::journal::entry::{AppendFrame, Frame};
-use crate::journal::queue::Queue;
-use crate::journal::writer::{JournalWriter, Step};
+use crate::journal::queue::{Queue, Queued};
+use crate::journal::writer::{JournalWriter, Reach};
 use crate::manifest::Manifests;
 use crate::media::JournalMedium;
 use crate::pack::PackSet;
@@ -31,7 +32,7 @@ use crate::recovery::{Recovered, recover};
 use crate::replay::RecoveryReport;
 use crate::room::Room;
 use crate::sequencer::{Resolved, ResolvedAppend, Sequencer, Target};
-use crate::settings::SlotSettings;
+use crate::settings::{Drive, SlotSettings};
 use crate::state::{State, keys};
 use crate::stats::{Counters, SlotStats};
 use crate::ticket::Progress;
@@ -41,6 +42,9 @@ const BUFFER_PART: usize = 8;
 
 /// And at most this much.
 const BUFFER_BYTES_MAX: usize = 16 << 20;
+
+/// While a group is being written, the next is composed once so much waits: a smaller one is better left to grow.
+const AHEAD_BYTES: usize = 1 << 20;
 
 /// How often the disk's free space is looked at while something is written, or while it is full.
 const ROOM_INTERVAL: Duration = Duration::from_millis(200);
@@ -64,10 +68,15 @@ pub(crate) struct Engine {
     next_partition: AtomicU32,
     commit_bytes_max: u64,
     counters: Arc<Counters>,
-    /// Taken by whoever drives the journal, for a step at a time: there is one such, so nobody waits for it.
-    writer: Mutex<WriterSide>,
-    /// Where the journal ends.
-    written: AtomicU64,
+    /// Taken by whoever composes a group, and held until that group's turn to be written has come: groups are written
+    /// in the order in which they are composed.
+    composer: Mutex<Composer>,
+    /// Taken by whoever writes.
+    writer: Mutex<JournalWriter>,
+    /// Composed and not written yet, with [`crate::Drive::Manual`].
+    composed: Mutex<VecDeque<Group>>,
+    reach: Arc<Reach>,
+    room_looked_at: Mutex<Option<(Duration, JournalPosition)>>,
     /// Up to where it has been settled.
     settled: AtomicU64,
     /// The boundary that the journal has written last and the settler has not asked for yet.
@@ -84,12 +93,6 @@ pub(crate) struct Packed {
     pub(crate) manifests: Manifests,
     /// Those that should be there and are not.
     pub(crate) missing: Vec<PackId>,
-}
-
-struct WriterSide {
-    writer: JournalWriter,
-    /// When the disk's free space was looked at last, and where the journal ended then.
-    room_looked_at: Option<(Duration, JournalPosition)>,
 }
 
 /// Wakes the settler.
@@ -144,23 +147,34 @@ impl Engine {
         room: Room,
         recovered: Recovered,
     ) -> Result<(Self, Packed), OpenError> {
-        let queue = Arc::new(Queue::new(Arc::clone(&budget)));
+        let ahead_bytes = match settings.drive {
+            Drive::Threads => AHEAD_BYTES,
+            Drive::Manual => 0,
+        };
+        let queue = Arc::new(Queue::new(Arc::clone(&budget), ahead_bytes));
         let progress = Arc::new(Progress::default());
         let counters = Arc::new(Counters::default());
         let buffer_bytes =
             (settings.memory_budget_bytes / BUFFER_PART).clamp(1 << 16, BUFFER_BYTES_MAX);
         let covered = recovered.state.covered_position();
         retirees.set_settled(covered);
+        let mut composer = Composer::new(
+            Arc::clone(&recovered.journal),
+            Arc::clone(&queue),
+            Arena::new(Arc::clone(&retirees), buffer_bytes, recovered.chunks),
+            recovered.end,
+        );
+        let reach = Arc::new(Reach::new(recovered.end.end, recovered.end.synced));
         let mut writer = JournalWriter::new(
             Arc::clone(&recovered.journal),
             Arc::clone(&env.clock),
             Arc::clone(&queue),
             Arc::clone(&progress),
             Arc::clone(&counters),
-            Arena::new(Arc::clone(&retirees), buffer_bytes, recovered.chunks),
-            recovered.end,
+            Arc::clone(&reach),
         );
-        mark_start(&mut writer, &env, &settings)?;
+        queue.push(Queued::start(TimestampMs(env.clock.wall_ms())));
+        mark_start(&mut composer, &mut writer, reach.synced(), &settings)?;
         let sequencer = Sequencer::new(
             Arc::clone(&queue),
             Arc::clone(&progress),
@@ -186,14 +200,14 @@ impl Engine {
             partitions: RwLock::new(recovered.partitions),
             next_partition: AtomicU32::new(recovered.next_partition.0),
             counters,
-            written: AtomicU64::new(writer.end().0),
+            reach,
             settled: AtomicU64::new(covered.0),
             sealed: Mutex::new(None),
             dropped: Mutex::new(recovered.dropped),
-            writer: Mutex::new(WriterSide {
-                writer,
-                room_looked_at: None,
-            }),
+            composer: Mutex::new(composer),
+            writer: Mutex::new(writer),
+            composed: Mutex::default(),
+            room_looked_at: Mutex::new(None),
             failed: Notify::new(),
             settling: Signal::default(),
             _lock: recovered.lock,
@@ -333,33 +347,64 @@ impl Engine {
 
     /// Writes and publishes one group. `false` when there was nothing to write, or no room for it.
     pub(crate) fn step_journal(&self) -> bool {
-        if self.progress.failure().is_some() {
-            self.queue.clear();
+        if self.has_failed() {
             return false;
         }
-        let mut side = self.writer.lock();
-        let step = side.writer.step();
-        let end = side.writer.end();
-        let now = self.env.clock.monotonic();
-        let stuck = matches!(step, Ok(Step::NoRoom));
-        let due = side.room_looked_at.is_none_or(|(then, written)| {
-            let since = end.0 - written.0;
-            now.saturating_sub(then) >= ROOM_INTERVAL || since >= self.room.reserve_bytes() / 8
-        });
-        if due || stuck {
-            side.room_looked_at = Some((now, end));
-            self.look_for_room(stuck);
+        let composed = self.composed.lock().pop_front();
+        if let Some(group) = composed {
+            return self.write(&mut self.writer.lock(), group);
         }
-        drop(side);
-        match step {
-            Ok(Step::Idle | Step::NoRoom) => false,
-            Ok(Step::Wrote { sealed }) => {
-                let before = self.written.swap(end.0, Ordering::AcqRel);
+        let mut composer = self.composer.lock();
+        let Some(group) = self.compose(&mut composer) else {
+            return false;
+        };
+        let mut writer = self.writer.lock();
+        drop(composer);
+        self.write(&mut writer, group)
+    }
+
+    /// Composes a group and leaves it to be written.
+    pub(crate) fn step_composing(&self) -> bool {
+        if self.has_failed() {
+            return false;
+        }
+        let group = self.compose(&mut self.composer.lock());
+        let found = group.is_some();
+        self.composed.lock().extend(group);
+        found
+    }
+
+    fn has_failed(&self) -> bool {
+        let failed = self.progress.failure().is_some();
+        if failed {
+            self.queue.clear();
+        }
+        failed
+    }
+
+    fn compose(&self, composer: &mut Composer) -> Option<Group> {
+        let composed = composer.compose(self.reach.synced());
+        let stuck = matches!(composed, Ok(Composed::NoRoom));
+        self.look_for_room_if_due(composer.end(), stuck);
+        match composed {
+            Ok(Composed::Group(group)) => Some(group),
+            Ok(Composed::Idle | Composed::NoRoom) => None,
+            Err(failure) => {
+                self.fail(failure);
+                None
+            }
+        }
+    }
+
+    fn write(&self, writer: &mut JournalWriter, group: Group) -> bool {
+        let before = self.reach.written().0;
+        match writer.write(group) {
+            Ok(sealed) => {
+                let end = self.reach.written().0;
                 let settled = self.settled.load(Ordering::Acquire);
                 let due = self.settings.settle_after_bytes;
                 // At the first byte the settler learns that there is something, at the limit that it is enough.
-                let crossed =
-                    before <= settled || (before - settled < due && end.0 - settled >= due);
+                let crossed = before <= settled || (before - settled < due && end - settled >= due);
                 if sealed.is_some() {
                     *self.sealed.lock() = sealed;
                 }
@@ -372,6 +417,20 @@ impl Engine {
                 self.fail(failure);
                 false
             }
+        }
+    }
+
+    /// Looks at the disk's free space if that was long ago, in time or in bytes written since.
+    fn look_for_room_if_due(&self, end: JournalPosition, stuck: bool) {
+        let now = self.env.clock.monotonic();
+        let mut looked_at = self.room_looked_at.lock();
+        let due = looked_at.is_none_or(|(then, written)| {
+            let since = end.0 - written.0;
+            now.saturating_sub(then) >= ROOM_INTERVAL || since >= self.room.reserve_bytes() / 8
+        });
+        if due || stuck {
+            *looked_at = Some((now, end));
+            self.look_for_room(stuck);
         }
     }
 
@@ -430,13 +489,13 @@ impl Engine {
 
     /// Where the journal ends.
     pub(crate) fn written(&self) -> JournalPosition {
-        JournalPosition(self.written.load(Ordering::Acquire))
+        self.reach.written()
     }
 
     /// Bytes in the journal that are not in packs.
     pub(crate) fn unsettled_bytes(&self) -> u64 {
         let settled = self.settled.load(Ordering::Acquire);
-        self.written.load(Ordering::Acquire).saturating_sub(settled)
+        self.reach.written().0.saturating_sub(settled)
     }
 
     pub(crate) fn stats(&self) -> SlotStats {
@@ -511,16 +570,16 @@ fn check_keys(commit: &Commit) -> Result<(), CommitError> {
 
 /// Says in the journal, durably, that a new run begins: from here on a stop is not in order until it is said to be.
 fn mark_start(
+    composer: &mut Composer,
     writer: &mut JournalWriter,
-    env: &Env,
+    synced: JournalPosition,
     settings: &SlotSettings,
 ) -> Result<(), OpenError> {
     let context = || format!("writing the journal in {}", settings.data_dir.display());
-    match writer.mark_start(TimestampMs(env.clock.wall_ms())) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(OpenError::io(context())(
-            std::io::ErrorKind::StorageFull.into(),
-        )),
-        Err(failure) => Err(OpenError::io(context())(std::io::Error::other(failure))),
+    let full = || OpenError::io(context())(std::io::ErrorKind::StorageFull.into());
+    let failed = |failure| OpenError::io(context())(std::io::Error::other(failure));
+    match composer.compose(synced).map_err(failed)? {
+        Composed::Group(group) => writer.write(group).map(drop).map_err(failed),
+        Composed::Idle | Composed::NoRoom => Err(full()),
     }
 }

@@ -5,6 +5,7 @@
 //! when the journal publishes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_record::{
     Batch, BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence as SequenceNumber,
@@ -34,6 +35,8 @@ pub struct Partition {
     /// Locked only by who holds the slot's sequencer.
     pub(crate) sequence: Mutex<Sequence>,
     visible: Mutex<Visible>,
+    /// The last journal buffer that holds a batch of this partition.
+    last_buffer: AtomicU64,
 }
 
 /// Where a partition stands once everything sequenced so far has happened.
@@ -69,8 +72,6 @@ struct Visible {
     tail: Tail,
     /// What lies before this offset is in packs.
     settled: Offset,
-    /// The last journal buffer that holds a batch of this partition.
-    last_buffer: u64,
     wakes: Vec<Arc<Wake>>,
 }
 
@@ -150,9 +151,9 @@ impl Partition {
                 epochs: origin.epochs,
                 tail: Tail::default(),
                 settled: origin.settled,
-                last_buffer: 0,
                 wakes: Vec::new(),
             }),
+            last_buffer: AtomicU64::new(0),
         }
     }
 
@@ -329,20 +330,23 @@ impl Partition {
         self.unsettled_bytes() + self.packs.size_bytes(self.id)
     }
 
-    /// Shows a batch to readers. Returns whether it is this partition's first batch in `buffer`.
-    pub(crate) fn publish(&self, batch: TailBatch, buffer: u64) -> bool {
-        let (first_in_buffer, wakes) = {
+    /// Notes that a batch of this partition is in the journal buffer of that number. Returns whether it is the first there.
+    pub(crate) fn note_buffer(&self, buffer: u64) -> bool {
+        self.last_buffer.swap(buffer, Ordering::Relaxed) != buffer
+    }
+
+    /// Shows a batch to readers.
+    pub(crate) fn publish(&self, batch: TailBatch) {
+        let wakes = {
             let mut visible = self.visible.lock();
             visible.epochs.note(self.leader_epoch.get(), batch.base);
             visible.high_watermark = batch.last.next();
             if !visible.dropped {
                 visible.tail.push(batch);
             }
-            let first = std::mem::replace(&mut visible.last_buffer, buffer) != buffer;
-            (first, std::mem::take(&mut visible.wakes))
+            std::mem::take(&mut visible.wakes)
         };
         wakes.iter().for_each(|wake| wake.fire());
-        first_in_buffer
     }
 
     /// Shows a batch of a memory partition to readers, and makes room for it where that is the policy.
@@ -444,6 +448,20 @@ impl Partition {
         unsettled.map(|batch| batch.size_bytes() as u64).sum()
     }
 
+    /// Whether a batch that is not in a pack has waited for compaction for as long as it may.
+    pub(crate) fn waits_for_compaction(&self, now: TimestampMs) -> bool {
+        let Some(policy) = self.policy() else {
+            return false;
+        };
+        if !policy.cleanup.compacts() || self.durability() == Durability::Memory {
+            return false;
+        }
+        let lag_ms = i64::try_from(policy.max_compaction_lag_ms).unwrap_or(i64::MAX);
+        let visible = self.visible.lock();
+        let oldest = visible.tail.from(visible.settled).next();
+        oldest.is_some_and(|batch| batch.max_timestamp < now.saturating_sub(lag_ms))
+    }
+
     /// Says that everything before `offset` is in packs.
     pub(crate) fn set_settled(&self, offset: Offset) {
         let mut visible = self.visible.lock();
@@ -455,11 +473,16 @@ impl Partition {
         self.visible.lock().tail.evict_before(position);
     }
 
+    /// Lets go of what is cached from before `end`, all of which has been settled and then compacted: readers would get
+    /// what compaction has removed.
+    pub(crate) fn forget_cached(&self, end: Offset) {
+        self.visible.lock().tail.trim(end);
+    }
+
     /// Adds a batch that recovery found in the journal. Returns whether it is the first of `chunk`.
     pub(crate) fn recover(&self, batch: TailBatch, chunk: u64) -> bool {
-        let mut visible = self.visible.lock();
-        visible.tail.push(batch);
-        std::mem::replace(&mut visible.last_buffer, chunk) != chunk
+        self.visible.lock().tail.push(batch);
+        self.note_buffer(chunk)
     }
 
     /// Shows readers what recovery has found out: from where to where the partition goes.

@@ -13,8 +13,8 @@ use crate::epochs::SlotEpoch;
 use crate::error::OpenError;
 use crate::ids::{JournalPosition, PackId, PartitionId};
 use crate::journal::arena::Retirees;
+use crate::journal::composer::JournalEnd;
 use crate::journal::scan::{DamagedRange, ScanEnd, ScanError, scan};
-use crate::journal::writer::JournalEnd;
 use crate::layout::{Layout, SlotFormat};
 use crate::manifest::Manifests;
 use crate::media::{JournalMedium, LocalBlobs, LocalJournal, local_journal_file_size_is_valid};
@@ -225,7 +225,8 @@ fn open_journal(
 ) -> Result<Arc<dyn JournalMedium>, OpenError> {
     let dir = layout.journal();
     let opening = || format!("opening the journal {}", dir.display());
-    let journal = LocalJournal::open(Arc::clone(&env.disk), &dir, format.journal_file_bytes)
+    let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
+    let journal = LocalJournal::open(disk, clock, &dir, format.journal_file_bytes)
         .map_err(OpenError::io(opening()))?;
     journal.fence().map_err(OpenError::io(opening()))?;
     let extent = journal.extent().map_err(OpenError::io(opening()))?;

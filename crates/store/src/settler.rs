@@ -34,6 +34,9 @@ const BUDGET_PART: u64 = 4;
 /// A round is worth the while from so many bytes on, however small the disk.
 const SETTLE_BYTES_MIN: u64 = 1 << 20;
 
+/// How often it is asked whether compaction waits for records that are not settled.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How soon settling is tried again after the disk was full.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,8 @@ pub(crate) struct Settler {
     settled: CommitNumber,
     /// Since when there has been something to settle.
     unsettled_since: Option<Duration>,
+    /// When it was last asked whether compaction waits for what is not settled.
+    compaction_asked_at: Option<Duration>,
     /// Nothing is tried before this.
     retry_at: Option<Duration>,
     /// Since when packs have been in shape; `None` when they are to be looked after at once.
@@ -98,6 +103,7 @@ impl Settler {
             view,
             round: Round::Idle,
             settled: CommitNumber::default(),
+            compaction_asked_at: None,
             retry_at: None,
             housekeeping: false,
             preparing: false,
@@ -137,9 +143,10 @@ impl Settler {
     /// How long there is certainly nothing to do, if nobody raises the signal.
     pub(crate) fn idle_time(&self) -> Option<Duration> {
         let now = self.engine.env.clock.monotonic();
-        let settle_at = self
-            .unsettled_since
-            .map(|since| since + self.engine.settings.settle_after);
+        let settle_at = self.unsettled_since.map(|since| {
+            let asked = self.compaction_asked_at.unwrap_or(since);
+            (since + self.engine.settings.settle_after).min(asked + COMPACTION_INTERVAL)
+        });
         let settle_at = settle_at.filter(|_| matches!(self.round, Round::Idle));
         let waiters = self.engine.budget.has_waiters().then_some(now + ROOM_RETRY);
         let next = match self.retry_at {
@@ -262,6 +269,22 @@ impl Settler {
         let since = *self.unsettled_since.get_or_insert(now);
         now.saturating_sub(since) >= self.engine.settings.settle_after
             || self.engine.unsettled_bytes() >= self.threshold()
+            || self.compaction_waits(now)
+    }
+
+    /// Whether a record should have been compacted by now (`max.compaction.lag.ms`) and is not even settled. Asked now
+    /// and then only, because it looks at every partition.
+    fn compaction_waits(&mut self, now: Duration) -> bool {
+        let asked = self.compaction_asked_at;
+        if asked.is_some_and(|at| now.saturating_sub(at) < COMPACTION_INTERVAL) {
+            return false;
+        }
+        self.compaction_asked_at = Some(now);
+        let wall = self.engine.now();
+        let partitions = self.engine.partitions();
+        partitions
+            .iter()
+            .any(|partition| partition.waits_for_compaction(wall))
     }
 
     /// So many unsettled bytes are enough for a round. While the disk is full it takes less: what has been settled needs
@@ -359,9 +382,9 @@ impl Settler {
             bytes: room.unclaimed_bytes(),
             is_short: room.is_full(),
         };
-        let activity = self
-            .housekeeper
-            .step(&mut self.manifests, &self.view, wall, space, STEP_BYTES)?;
+        let activity =
+            self.housekeeper
+                .step(&mut self.manifests, &self.view, wall, space, STEP_BYTES)?;
         if activity == Activity::Idle {
             self.housekeeping = false;
             self.housekept_at = Some(now);

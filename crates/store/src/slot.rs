@@ -141,6 +141,12 @@ impl Slot {
         self.engine().step_journal()
     }
 
+    /// Composes a group of what is queued, to be written by a later [`Slot::step_journal`], with [`Drive::Manual`]: as
+    /// happens beside the writing of another group. `false` when there is nothing to compose, or two wait already.
+    pub fn step_composing(&self) -> bool {
+        self.engine().step_composing()
+    }
+
     /// Does one piece of settling or cleaning, with [`Drive::Manual`]. `false` when nothing is left to do.
     pub fn step_settling(&self) -> bool {
         self.inner.settler.lock().step()

@@ -70,4 +70,10 @@ impl SlotView for View {
             .filter_map(|(producer, state)| Some((producer, state.batches.last()?.last_offset)))
             .collect()
     }
+
+    fn compacted(&self, id: PartitionId, end: Offset) {
+        if let Some(partition) = self.engine.partition(id) {
+            partition.forget_cached(end);
+        }
+    }
 }

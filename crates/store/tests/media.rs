@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_env::sim::SimDisk;
-use millstream_env::{Disk, RealDisk, aligned_buffer};
+use millstream_env::{Disk, RealDisk, SystemClock, aligned_buffer};
 use millstream_store::JournalPosition;
 use millstream_store::media::{
     BlobMedium, JournalMedium, LocalBlobs, LocalJournal, MemoryBlobs, MemoryJournal,
@@ -28,9 +28,7 @@ fn on_every_journal(check: impl Fn(&Journals<'_>)) {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let path = dir.path().join("journal");
     check(&Journals {
-        open: Box::new(|| {
-            Arc::new(LocalJournal::open(Arc::clone(&disk), &path, FILE_BYTES).unwrap())
-        }),
+        open: Box::new(|| Arc::new(open_journal(Arc::clone(&disk), &path).unwrap())),
     });
 
     for seed in 0..20 {
@@ -39,11 +37,15 @@ fn on_every_journal(check: impl Fn(&Journals<'_>)) {
             // Each handle after a crash: what is checked is what was synced.
             open: Box::new(|| {
                 sim.restart();
-                let journal = LocalJournal::open(sim.mount(), Path::new("/journal"), FILE_BYTES);
+                let journal = open_journal(sim.mount(), Path::new("/journal"));
                 Arc::new(journal.unwrap())
             }),
         });
     }
+}
+
+fn open_journal(disk: Arc<dyn Disk>, path: &Path) -> io::Result<LocalJournal> {
+    LocalJournal::open(disk, Arc::new(SystemClock::new()), path, FILE_BYTES)
 }
 
 fn group(fill: u8, len: usize) -> bytes::BytesMut {
@@ -182,7 +184,7 @@ fn a_journal_has_one_owner() {
 fn without_ample_room_all_spares_but_one_are_given_back() {
     let sim = SimDisk::new(1, 1 << 20);
     let mount = sim.mount();
-    let journal = LocalJournal::open(mount.clone(), Path::new("/journal"), FILE_BYTES).unwrap();
+    let journal = open_journal(mount.clone(), Path::new("/journal")).unwrap();
     let end = JournalPosition(4 * FILE_BYTES);
     assert!(journal.claim(end).unwrap());
     journal
@@ -201,7 +203,7 @@ fn without_ample_room_all_spares_but_one_are_given_back() {
 fn a_group_that_has_no_room_is_not_begun() {
     let sim = SimDisk::new(1, 100 << 10);
     let mount = sim.mount();
-    let journal = LocalJournal::open(mount, Path::new("/journal"), FILE_BYTES).unwrap();
+    let journal = open_journal(mount, Path::new("/journal")).unwrap();
     assert!(journal.claim(JournalPosition(3 * FILE_BYTES)).unwrap());
     assert!(!journal.claim(JournalPosition(3 * FILE_BYTES + 1)).unwrap());
     assert!(

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use common::{
     append, batch, batch_from, manual, one, open, open_partition, open_partition_with, read_all,
 };
-use millstream_record::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
-use millstream_store::{Commit, Durability, PartitionPolicy, Read, Slot, Trim};
+use millstream_record::{
+    BatchBuilder, Codec, LeaderEpoch, NewRecord, Offset, ProducerEpoch, ProducerId, Sequence,
+    TimestampMs,
+};
+use millstream_store::{Cleanup, Commit, Durability, PartitionPolicy, Read, Slot, Trim};
 use smallvec::smallvec;
 
 fn run(slot: &Slot) {
@@ -166,4 +169,46 @@ async fn dropped_and_trimmed_records_give_the_disk_back() {
     assert!(slot.partition(dropped).is_none());
     let found = read_all(&slot.partition(trimmed).unwrap(), Offset(20));
     assert_eq!(found.len(), 10);
+}
+
+fn keyed(value: &'static [u8]) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.append(&NewRecord {
+        timestamp: TimestampMs(1_000),
+        key: Some(b"key"),
+        value: Some(value),
+        headers: &[],
+    });
+    builder.build().unwrap().bytes
+}
+
+#[test]
+fn what_should_have_been_compacted_by_now_is_not_left_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let usual = PartitionPolicy {
+        cleanup: Cleanup::Compact,
+        ..PartitionPolicy::default()
+    };
+    let urgent = PartitionPolicy {
+        max_compaction_lag_ms: 1,
+        ..usual
+    };
+    let whenever = open_partition_with(&slot, Durability::Fsync, usual);
+    drop(slot.commit(one(whenever, keyed(b"old"))).unwrap());
+    run(&slot);
+    assert_eq!(slot.disk_usage(whenever), 0);
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    let soon = open_partition_with(&slot, Durability::Fsync, urgent);
+    for value in [b"old", b"new"] {
+        drop(slot.commit(one(soon, keyed(value))).unwrap());
+        slot.step_journal();
+    }
+    run(&slot);
+    let partition = slot.partition(soon).unwrap();
+    let kept: Vec<_> = read_all(&partition, Offset(0));
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(kept[0].0, 1);
 }

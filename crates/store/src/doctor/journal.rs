@@ -44,7 +44,12 @@ pub(super) fn look(
         findings.add(Severity::Fatal, "journal", "it is missing");
         return Ok(None);
     }
-    let journal = LocalJournal::open(disk(env), &dir, format.journal_file_bytes)?;
+    let journal = LocalJournal::open(
+        disk(env),
+        Arc::clone(&env.clock),
+        &dir,
+        format.journal_file_bytes,
+    )?;
     let covered = JournalPosition(state.summary.covered_position);
     let extent = journal.extent()?;
     if extent.first > covered || extent.end < covered {

@@ -5,10 +5,11 @@
 //! earlier use of a recycled file left behind is never taken for new, and the end of the entry before it, so that a gap
 //! shows.
 //!
-//! `writer` makes groups of what is queued, `arena` is the memory they are encoded in and served from, `scan` finds
-//! what a crash has left.
+//! `composer` makes groups of what is queued, `arena` is the memory they are encoded in and served from, `writer` writes
+//! and publishes them, `scan` finds what a crash has left.
 
 pub(crate) mod arena;
+pub(crate) mod composer;
 pub mod entry;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;

@@ -51,15 +51,35 @@ pub(crate) struct Effects {
 }
 
 impl Queued {
+    /// The mark that a new run begins. It is not a commit and is shown to nobody.
+    pub(crate) fn start(wall: TimestampMs) -> Self {
+        let frame = Frame::default();
+        Self {
+            number: CommitNumber::default(),
+            kind: Kind::Start,
+            sync: true,
+            wall,
+            entry_bytes: frame.entry_bytes(),
+            frame,
+            appends: SmallVec::new(),
+            effects: Effects::default(),
+        }
+    }
+
     /// Bytes of batches that it keeps in memory.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.appends.iter().map(|append| append.batch.len()).sum()
     }
 }
 
-/// The queue between the sequencer, which fills it in order, and the journal's writer.
+/// The queue between the sequencer, which fills it in order, and the journal's threads.
+///
+/// While one group is being written, the next may be taken once it is worth it: a group that is taken early is one that
+/// nothing joins any more.
 pub(crate) struct Queue {
     budget: Arc<Budget>,
+    /// While a group is being written, another is taken if it has so many bytes.
+    ahead_bytes: usize,
     inner: Mutex<Inner>,
     ready: Condvar,
 }
@@ -67,13 +87,30 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Queued>,
+    /// What they will take in the journal.
+    waiting_bytes: usize,
+    /// Groups that were taken and are not written yet.
+    groups_taken: usize,
     closed: bool,
 }
 
+impl Inner {
+    /// Whether a group should be taken now.
+    fn is_ready(&self, ahead_bytes: usize) -> bool {
+        !self.waiting.is_empty()
+            && match self.groups_taken {
+                0 => true,
+                1 => self.waiting_bytes >= ahead_bytes,
+                _ => false,
+            }
+    }
+}
+
 impl Queue {
-    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(budget: Arc<Budget>, ahead_bytes: usize) -> Self {
         Self {
             budget,
+            ahead_bytes,
             inner: Mutex::default(),
             ready: Condvar::new(),
         }
@@ -82,44 +119,57 @@ impl Queue {
     /// Adds a commit at the end.
     pub(crate) fn push(&self, queued: Queued) {
         self.budget.add_queued(queued.batch_bytes());
-        let was_empty = {
+        let becomes_ready = {
             let mut inner = self.inner.lock();
+            let was_ready = inner.is_ready(self.ahead_bytes);
+            inner.waiting_bytes += queued.entry_bytes;
             inner.waiting.push_back(queued);
-            inner.waiting.len() == 1
+            !was_ready && inner.is_ready(self.ahead_bytes)
         };
-        if was_empty {
+        if becomes_ready {
             self.ready.notify_one();
         }
     }
 
-    /// What the first commit will take in the journal.
+    /// What the first commit will take in the journal; `None` when no group should be taken now.
     pub(crate) fn first_bytes(&self) -> Option<usize> {
         let inner = self.inner.lock();
-        inner.waiting.front().map(|first| first.entry_bytes)
+        let first = inner.waiting.front();
+        first
+            .filter(|_| inner.is_ready(self.ahead_bytes))
+            .map(|first| first.entry_bytes)
     }
 
-    /// Moves commits from the front into `group`: the first, and as many more as fit `bytes` with it. Nothing follows a
-    /// seal.
-    pub(crate) fn take(&self, bytes: usize, group: &mut Vec<Queued>) {
+    /// Takes a group from the front: the first commit, and as many more as fit `bytes` with it. Nothing follows a seal.
+    pub(crate) fn take(&self, bytes: usize) -> Vec<Queued> {
         let mut inner = self.inner.lock();
+        let mut group = Vec::new();
         let mut left = bytes;
         while let Some(next) = inner.waiting.front() {
             if !group.is_empty() && next.entry_bytes > left {
                 break;
             }
-            left = left.saturating_sub(next.entry_bytes);
-            let sealed = next.kind == Kind::Seal;
+            let (entry_bytes, sealed) = (next.entry_bytes, next.kind == Kind::Seal);
+            left = left.saturating_sub(entry_bytes);
+            inner.waiting_bytes -= entry_bytes;
             group.extend(inner.waiting.pop_front());
             if sealed {
                 break;
             }
         }
+        inner.groups_taken += 1;
+        if inner.is_ready(self.ahead_bytes) {
+            // Enough for another one already, for whoever is not about to write.
+            self.ready.notify_one();
+        }
+        group
     }
 
-    /// Blocks until there is something, the queue is closed, or `timeout` is over. `false` once it is closed and empty.
+    /// Blocks until a group should be taken, the queue is closed, or `timeout` is over. `false` once it is closed and
+    /// empty.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
-        if inner.waiting.is_empty() && !inner.closed {
+        if !inner.is_ready(self.ahead_bytes) && !inner.closed {
             match timeout {
                 Some(timeout) => {
                     self.ready.wait_for(&mut inner, timeout);
@@ -138,7 +188,11 @@ impl Queue {
 
     /// Forgets what waits: the slot has failed.
     pub(crate) fn clear(&self) {
-        let forgotten = std::mem::take(&mut self.inner.lock().waiting);
+        let forgotten = {
+            let mut inner = self.inner.lock();
+            inner.waiting_bytes = 0;
+            std::mem::take(&mut inner.waiting)
+        };
         for queued in forgotten {
             self.budget.remove_queued(queued.batch_bytes());
         }
@@ -147,6 +201,11 @@ impl Queue {
     /// Says that a group that was taken has been written.
     pub(crate) fn done(&self, batch_bytes: usize) {
         self.budget.remove_queued(batch_bytes);
+        let mut inner = self.inner.lock();
+        inner.groups_taken -= 1;
+        if inner.is_ready(self.ahead_bytes) {
+            self.ready.notify_one();
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -4,6 +4,7 @@
 //! journal of numbered objects, packs as objects. `tests/media.rs` says what every medium has to pass.
 
 mod blobs;
+mod device;
 mod journal;
 mod local_blobs;
 mod local_journal;

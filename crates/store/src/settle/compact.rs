@@ -189,6 +189,9 @@ impl CompactJob {
                     ..Edit::default()
                 };
                 manifests.commit(&edit)?;
+                for plan in &self.plans {
+                    view.compacted(plan.partition, plan.end());
+                }
                 return Ok(Progress::Done);
             }
             left -= match self.phase {

@@ -71,6 +71,9 @@ pub trait SlotView {
 
     /// The last offset of the last batch of each active idempotent producer: compaction leaves these batches' headers.
     fn last_batches(&self, partition: PartitionId) -> HashMap<ProducerId, Offset>;
+
+    /// Told when packs hold what compaction left of everything before `end`: from now on that is what there is to read.
+    fn compacted(&self, partition: PartitionId, end: Offset);
 }
 
 /// Whether a job has more to do.

@@ -359,8 +359,11 @@ impl World {
         match self.rng.below(20) {
             0..=8 => self.commit(slot)?,
             9 => self.send_again(slot)?,
-            10..=13 => {
+            10..=12 => {
                 let _ = slot.step_journal();
+            }
+            13 => {
+                let _ = slot.step_composing();
             }
             14..=16 => {
                 let _ = slot.step_settling();

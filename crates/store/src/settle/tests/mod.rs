@@ -54,6 +54,9 @@ impl SlotView for View {
     fn last_batches(&self, _: PartitionId) -> HashMap<ProducerId, Offset> {
         self.last_batches.clone()
     }
+
+    /// Nothing is cached here.
+    fn compacted(&self, _: PartitionId, _: Offset) {}
 }
 
 /// A partition as a list: all batches ever settled, and where it ends.
@@ -192,9 +195,9 @@ impl World {
     fn housekeep(&mut self, steps: usize) -> Result<(), SettleError> {
         for _ in 0..steps {
             let now = self.now();
-            let activity = self
-                .housekeeper
-                .step(&mut self.manifests, &self.view, now, Space::AMPLE, 2000)?;
+            let activity =
+                self.housekeeper
+                    .step(&mut self.manifests, &self.view, now, Space::AMPLE, 2000)?;
             if activity == Activity::Idle {
                 break;
             }
@@ -206,9 +209,9 @@ impl World {
     fn tidy(&mut self) {
         for _ in 0..20_000 {
             let now = self.now();
-            let activity = self
-                .housekeeper
-                .step(&mut self.manifests, &self.view, now, Space::AMPLE, 20_000);
+            let activity =
+                self.housekeeper
+                    .step(&mut self.manifests, &self.view, now, Space::AMPLE, 20_000);
             if activity.unwrap() == Activity::Idle {
                 return;
             }

@@ -313,6 +313,10 @@ impl SlotView for Trimmed {
     fn last_batches(&self, partition: PartitionId) -> HashMap<ProducerId, Offset> {
         self.view.last_batches(partition)
     }
+
+    fn compacted(&self, partition: PartitionId, end: Offset) {
+        self.view.compacted(partition, end);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! 02 02                    the next producer id to give out, u64 big-endian   produce/producer_ids.rs
 //! 02 03                    what clients changed of the server's settings      millstream-catalog, server_entry.rs
 //! 03 ..                    groups and their offsets                           groups/record
+//! 04 | queue id            a queue's state                                    queues/record
 //! ```
 
 /// The cluster id.

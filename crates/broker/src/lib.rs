@@ -10,13 +10,15 @@
 //! - [`produce`]: checking a batch against its topic and giving it its place; ids for idempotent producers.
 //! - [`streams`]: the stream cursor: fetching, finding offsets, cutting a partition's start.
 //! - [`groups`]: consumer groups and the offsets they commit.
+//! - [`queues`]: the queue cursor: a state for each record. So far its pure part.
 //!
-//! Queue and live cursors, routes and transactions will lie beside them.
+//! Live cursors, routes and transactions will lie beside them.
 
 #![forbid(unsafe_code)]
 
 pub mod groups;
 pub mod produce;
+pub mod queues;
 pub mod streams;
 pub mod topics;
 

@@ -1,49 +1,53 @@
 //! Fetch: batches out of partitions, now or as soon as there are enough.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_broker::Broker;
-use millstream_broker::streams::{FetchPart, FetchSpec, Fetched, Isolation};
+use millstream_broker::streams::{FetchPart, FetchSpec, Fetched, Held, Isolation};
 use millstream_broker::topics::PartitionHandle;
 use millstream_kafka_wire::messages::fetch::{
     EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
 use millstream_kafka_wire::messages::{FetchRequest, FetchResponse};
-use millstream_kafka_wire::{ErrorCode, IsolationLevel, Records, Str};
+use millstream_kafka_wire::{
+    DecodeError, ErrorCode, IsolationLevel, Message, Reader, Records, Str,
+};
 use millstream_limits::FETCH_BYTES_MAX;
 use millstream_record::{LeaderEpoch, Offset};
 use uuid::Uuid;
 
 use super::resolve;
+use crate::connection::Answering;
 use crate::dispatch::Call;
 use crate::errors::Refusal;
 use crate::fetch_sessions::{PartitionRef, Position, Told, TopicRef};
 
-/// Reads the partitions of a request or of its session; waits while there is too little and nothing to report.
-pub(crate) async fn fetch(call: Arc<Call>, request: FetchRequest) -> FetchResponse {
-    let server = &call.server;
-    let sessions = &server.fetch_sessions;
-    let turn = match sessions.begin(&request, call.version, Instant::now()) {
-        Ok(turn) => turn,
-        Err(error_code) => {
-            return FetchResponse {
+/// Decodes the request; the rest is done in its turn.
+pub(crate) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Answering, DecodeError> {
+    let request = FetchRequest::decode(reader, call.version)?;
+    Ok(Answering::Later(Box::pin(async move {
+        let mut held = Held::default();
+        let response = match fetch(&call, request, &mut held).await {
+            Ok(told) => respond(told),
+            Err(error_code) => FetchResponse {
                 error_code,
                 ..Default::default()
-            };
-        }
-    };
+            },
+        };
+        call.answer_records(&response, held)
+    })))
+}
+
+/// Reads the partitions of a request or of its session; waits while there is too little and nothing to report.
+async fn fetch(call: &Call, request: FetchRequest, held: &mut Held) -> Result<Told, ErrorCode> {
+    let server = &call.server;
+    let sessions = &server.fetch_sessions;
+    let turn = sessions.begin(&request, call.version, Instant::now())?;
     let limits = Limits::of(&request);
     drop(request);
 
-    let found = read(&server.broker, &turn.wanted, limits).await;
-    match sessions.finish(turn, found, Instant::now()) {
-        Ok(told) => respond(told),
-        Err(error_code) => FetchResponse {
-            error_code,
-            ..Default::default()
-        },
-    }
+    let found = read(&server.broker, &turn.wanted, limits, held).await;
+    sessions.finish(turn, found, Instant::now())
 }
 
 /// How much a request wants and how long it waits for it.
@@ -79,11 +83,13 @@ fn bytes(number: i32) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-/// Reads each partition in order. One that cannot be read is reported at once, whatever the others hold.
+/// Reads each partition in order. One that cannot be read is reported at once, whatever the others hold. What counts the
+/// memory of what was read goes to `held`.
 async fn read(
     broker: &Broker,
     wanted: &[(PartitionRef, Position)],
     limits: Limits,
+    held: &mut Held,
 ) -> Vec<PartitionData> {
     let handles: Vec<_> = wanted
         .iter()
@@ -121,7 +127,7 @@ async fn read(
                 },
                 Err(code) => Err(code.into()),
             };
-            partition_data(partition.index, result, limits.isolation)
+            partition_data(partition.index, result, limits.isolation, held)
         });
     found.collect()
 }
@@ -149,6 +155,7 @@ fn partition_data(
     index: i32,
     result: Result<Fetched, Refusal>,
     isolation: Isolation,
+    held: &mut Held,
 ) -> PartitionData {
     // Until there are transactions, none is aborted.
     let aborted_transactions = (isolation == Isolation::ReadCommitted).then(Vec::new);
@@ -158,19 +165,23 @@ fn partition_data(
         ..Default::default()
     };
     match result {
-        Ok(fetched) => PartitionData {
-            high_watermark: fetched.offsets.high_watermark.0,
-            last_stable_offset: fetched.offsets.last_stable.0,
-            log_start_offset: fetched.offsets.log_start.0,
-            diverging_epoch: fetched
-                .diverging
-                .map_or_else(EpochEndOffset::default, |diverging| EpochEndOffset {
-                    epoch: diverging.epoch.0,
-                    end_offset: diverging.end.0,
-                }),
-            records: Some(Records::from_iter(fetched.slices)),
-            ..empty
-        },
+        Ok(fetched) => {
+            held.merge(fetched.held);
+            PartitionData {
+                high_watermark: fetched.offsets.high_watermark.0,
+                last_stable_offset: fetched.offsets.last_stable.0,
+                log_start_offset: fetched.offsets.log_start.0,
+                diverging_epoch: fetched.diverging.map_or_else(
+                    EpochEndOffset::default,
+                    |diverging| EpochEndOffset {
+                        epoch: diverging.epoch.0,
+                        end_offset: diverging.end.0,
+                    },
+                ),
+                records: Some(Records::from_iter(fetched.slices)),
+                ..empty
+            }
+        }
         Err(refusal) => PartitionData {
             error_code: refusal.code,
             high_watermark: -1,

@@ -1,0 +1,89 @@
+//! Who may receive, where not everybody may.
+
+use millstream_record::TimestampMs;
+
+use super::{Queue, Timer};
+use crate::queues::ids::ConsumerId;
+use crate::queues::policy::Access;
+
+/// The one consumer that receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Active {
+    pub(crate) consumer: ConsumerId,
+    last_seen: TimestampMs,
+}
+
+impl Queue {
+    /// The one consumer that receives, if only one may.
+    pub fn active_consumer(&self) -> Option<ConsumerId> {
+        self.active.map(|active| active.consumer)
+    }
+
+    /// A consumer shows that it is there. It becomes the active one if none is.
+    pub(super) fn see(&mut self, consumer: ConsumerId, now: TimestampMs) {
+        if self.policy.access == Access::Shared {
+            return;
+        }
+        self.retire_idle(now);
+        let active = self.active.get_or_insert(Active {
+            consumer,
+            last_seen: now,
+        });
+        if active.consumer == consumer {
+            active.last_seen = now;
+        }
+    }
+
+    /// Whether a consumer may be served.
+    pub(super) fn may_receive(&self, consumer: ConsumerId) -> bool {
+        self.policy.access == Access::Shared
+            || self
+                .active
+                .is_some_and(|active| active.consumer == consumer)
+    }
+
+    /// If nobody is active, the first in line becomes it. If the one that is may be gone, a look at it is planned.
+    pub(super) fn elect(&mut self, now: TimestampMs) {
+        if self.policy.access == Access::Shared {
+            return;
+        }
+        self.retire_idle(now);
+        if self.active.is_none() {
+            self.active = self.waiting.first_consumer().map(|consumer| Active {
+                consumer,
+                last_seen: now,
+            });
+        }
+        if let Some(active) = self.active
+            && self.waiting.len() > 0
+            && !self.waiting.has(active.consumer)
+        {
+            let review = self.idle_from(active).max(now.saturating_add(1));
+            self.set_once(review, Timer::Idle);
+        }
+    }
+
+    /// The active consumer is gone.
+    pub(super) fn retire(&mut self, consumer: ConsumerId) {
+        if self
+            .active
+            .is_some_and(|active| active.consumer == consumer)
+        {
+            self.active = None;
+        }
+    }
+
+    fn retire_idle(&mut self, now: TimestampMs) {
+        let Some(active) = self.active else { return };
+        let is_busy = self.waiting.has(active.consumer) || self.leases.are_held_by(active.consumer);
+        if !is_busy && self.idle_from(active) <= now {
+            self.active = None;
+        }
+    }
+
+    fn idle_from(&self, active: Active) -> TimestampMs {
+        active
+            .last_seen
+            .saturating_add(self.policy.consumer_idle_ms as i64)
+    }
+}

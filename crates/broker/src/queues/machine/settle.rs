@@ -1,0 +1,381 @@
+//! What consumers say of what was delivered to them: done, not done, still at it, hopeless.
+
+use millstream_record::{Offset, TimestampMs};
+use smallvec::SmallVec;
+
+use super::Queue;
+use super::effect::Effects;
+use super::flow::{Fate, Word, word_of};
+use super::leases::Holding;
+use super::partition::RecordState;
+use super::receive::words_of_part;
+use super::run::{Part, Run, gather};
+use super::write::{LeaseImage, Write};
+use crate::queues::ids::{LeaseNumber, PartitionIndex, Receipt};
+
+/// Why a receipt is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// The record is finished: acknowledged before, dead, expired, purged or dropped.
+    #[error("the record is finished already; drop the receipt")]
+    Finished,
+    /// The record was delivered again since.
+    #[error("the lease ended and the record was delivered again; drop the receipt")]
+    Superseded,
+    /// The lease has ended and the record was not delivered again yet: it can still be acknowledged or rejected.
+    #[error("the lease has ended; acknowledge the record if it is done, else drop the receipt")]
+    Lapsed,
+    /// No such delivery.
+    #[error("the receipt names no delivery of this queue")]
+    Unknown,
+}
+
+/// When a record that is given back is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// At once.
+    Now,
+    /// After so many milliseconds.
+    After(u64),
+    /// When the queue's retry policy says.
+    AsPolicySays,
+}
+
+/// One for each receipt, in order.
+pub type Answers = Vec<Result<(), ReceiptError>>;
+
+/// What a receipt stands for.
+#[derive(Clone, Copy)]
+enum Claim {
+    /// A record that was held by a lease, and is no longer.
+    Held(Holding),
+    /// The lease is over, and nobody else has got the record since.
+    Lapsed,
+}
+
+/// Records of one word.
+#[derive(Default)]
+struct Neighbours {
+    words: Option<(PartitionIndex, Word)>,
+}
+
+/// Records of one lease that share a fate.
+#[derive(Default)]
+struct Group {
+    of: Option<(u32, LeaseNumber, TimestampMs)>,
+    parts: SmallVec<[Part; 1]>,
+}
+
+impl Queue {
+    /// Records are done.
+    ///
+    /// Whoever was the last to hold a record may say so even after its lease has ended, as long as nobody else got it.
+    pub fn ack(
+        &mut self,
+        receipts: &[Receipt],
+        now: TimestampMs,
+        answers: &mut Answers,
+        effects: &mut Effects,
+    ) {
+        // Neighbours are finished together, a word at a time.
+        let mut done = Neighbours::default();
+        for receipt in receipts {
+            let mut claim = self.claim(receipt, effects);
+            if !matches!(claim, Ok(Claim::Held(_))) && done.words.is_some() {
+                // What was said before in the same breath counts.
+                self.finish_neighbours(&mut done, now, effects);
+                claim = self.claim(receipt, effects);
+            }
+            answers.push(claim.map(|_| ()));
+            if claim.is_ok() && !done.add(receipt) {
+                self.finish_neighbours(&mut done, now, effects);
+                done.add(receipt);
+            }
+        }
+        self.finish_neighbours(&mut done, now, effects);
+        self.conclude(now, effects);
+    }
+
+    /// All that is left of a lease is done. Says how many records that were; none if there is no such lease.
+    pub fn ack_lease(
+        &mut self,
+        number: LeaseNumber,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) -> u32 {
+        let mut count = 0;
+        for slot in self.leases.pieces(number) {
+            let Some(lease) = self.drop_lease(slot, effects) else {
+                continue;
+            };
+            for part in &lease {
+                for word in words_of_part(part) {
+                    count += self.finish(part.partition, word, Fate::Acknowledged, now, effects);
+                }
+            }
+        }
+        self.conclude(now, effects);
+        count
+    }
+
+    /// Records are not done and go back.
+    pub fn nack(
+        &mut self,
+        receipts: &[Receipt],
+        retry: Retry,
+        now: TimestampMs,
+        answers: &mut Answers,
+        effects: &mut Effects,
+    ) {
+        let delay_ms = match retry {
+            Retry::Now => Some(0),
+            Retry::After(delay_ms) => Some(delay_ms),
+            Retry::AsPolicySays => None,
+        };
+        let mut group = Group::default();
+        for receipt in receipts {
+            let mut held = self.take_held(receipt, effects);
+            if held.is_err() {
+                self.give_back(&mut group, delay_ms, now, effects);
+                held = self.take_held(receipt, effects);
+            }
+            answers.push(held.map(|_| ()));
+            let Ok((slot, holding)) = held else { continue };
+            if !group.takes(slot) {
+                self.give_back(&mut group, delay_ms, now, effects);
+            }
+            group.add(slot, &holding, receipt);
+            self.totals.nacked += 1;
+        }
+        self.give_back(&mut group, delay_ms, now, effects);
+        self.conclude(now, effects);
+    }
+
+    /// Records are hopeless: to the dead letters with them, however often they were tried.
+    pub fn reject(
+        &mut self,
+        receipts: &[Receipt],
+        now: TimestampMs,
+        answers: &mut Answers,
+        effects: &mut Effects,
+    ) {
+        for receipt in receipts {
+            let claim = self.claim(receipt, effects);
+            answers.push(claim.map(|_| ()));
+            let Ok(claim) = claim else { continue };
+            let (priority, held) = match claim {
+                Claim::Held(holding) => (holding.priority, Some(holding)),
+                Claim::Lapsed => (0, None),
+            };
+            let (chunk, word, mask) = word_of(receipt.offset);
+            let part = Part {
+                partition: receipt.partition,
+                priority,
+                run: Run::of_word(chunk, word, mask),
+            };
+            let delivery = held.map(|holding| (holding.number, holding.granted));
+            self.condemn_rejected(&part, delivery, now, effects);
+        }
+        self.conclude(now, effects);
+    }
+
+    /// Work goes on: the leases end so much later from now. Of a lease that is extended in part, that part becomes a
+    /// piece with a deadline of its own; receipts stay what they are.
+    pub fn extend(
+        &mut self,
+        receipts: &[Receipt],
+        visibility_ms: u64,
+        now: TimestampMs,
+        answers: &mut Answers,
+        effects: &mut Effects,
+    ) {
+        let deadline = now.saturating_add(i64::try_from(visibility_ms).unwrap_or(i64::MAX));
+        let mut group = Group::default();
+        for receipt in receipts {
+            let held = self.take_held(receipt, effects);
+            answers.push(held.map(|_| ()));
+            let Ok((slot, holding)) = held else { continue };
+            if !group.takes(slot) {
+                self.hold_until(std::mem::take(&mut group), deadline, effects);
+            }
+            group.add(slot, &holding, receipt);
+        }
+        self.hold_until(group, deadline, effects);
+        self.conclude(now, effects);
+    }
+
+    /// Takes a piece of a lease out, with its timer. What it still held is handed back.
+    pub(super) fn drop_lease(
+        &mut self,
+        slot: u32,
+        effects: &mut Effects,
+    ) -> Option<SmallVec<[Part; 1]>> {
+        let lease = self.leases.remove(slot)?;
+        self.wheel.cancel(lease.timer);
+        effects.writes.push(Write::DropLease {
+            number: lease.number,
+            piece: lease.piece,
+        });
+        Some(lease.parts)
+    }
+
+    /// Takes a record out of its lease, or finds that it may be spoken for without one.
+    fn claim(&mut self, receipt: &Receipt, effects: &mut Effects) -> Result<Claim, ReceiptError> {
+        match self.take_held(receipt, effects) {
+            Ok((slot, holding)) => {
+                self.drop_if_empty(slot, effects);
+                Ok(Claim::Held(holding))
+            }
+            Err(ReceiptError::Lapsed) => Ok(Claim::Lapsed),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Takes a record out of the piece of a lease that holds it.
+    fn take_held(
+        &mut self,
+        receipt: &Receipt,
+        effects: &mut Effects,
+    ) -> Result<(u32, Holding), ReceiptError> {
+        let Some((slot, holding)) = self.leases.take(receipt) else {
+            return Err(self.refusal(receipt));
+        };
+        if self.state(receipt.partition, receipt.offset) == Some(RecordState::Finished) {
+            // Retention or compaction took it meanwhile.
+            self.drop_if_empty(slot, effects);
+            return Err(ReceiptError::Finished);
+        }
+        Ok((slot, holding))
+    }
+
+    fn finish_neighbours(
+        &mut self,
+        done: &mut Neighbours,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
+        if let Some((partition, word)) = done.words.take() {
+            self.finish(partition, word, Fate::Acknowledged, now, effects);
+        }
+    }
+
+    fn drop_if_empty(&mut self, slot: u32, effects: &mut Effects) {
+        if self.leases.get(slot).is_some_and(|lease| lease.left == 0) {
+            self.drop_lease(slot, effects);
+        }
+    }
+
+    /// What is wrong with a receipt that no lease answers to.
+    fn refusal(&self, receipt: &Receipt) -> ReceiptError {
+        match self.state(receipt.partition, receipt.offset) {
+            None => ReceiptError::Unknown,
+            Some(RecordState::Finished) => ReceiptError::Finished,
+            Some(RecordState::Leased) if self.is_dying(receipt.partition, receipt.offset) => {
+                ReceiptError::Finished
+            }
+            Some(RecordState::Leased) => ReceiptError::Superseded,
+            Some(_) => self.refusal_of_open(receipt),
+        }
+    }
+
+    /// The same for a record that nobody holds. That the receipt's lease is not known may also mean that it was granted
+    /// before a crash and never written down.
+    fn refusal_of_open(&self, receipt: &Receipt) -> ReceiptError {
+        let history = &self.partitions[receipt.partition as usize].history;
+        let last = history.at(receipt.offset).map(|span| span.lease);
+        let is_of_earlier_life = receipt.lease.incarnation() < self.last_lease.incarnation();
+        if last == Some(receipt.lease) {
+            ReceiptError::Lapsed
+        } else if last.is_some_and(|last| last > receipt.lease) {
+            ReceiptError::Superseded
+        } else if is_of_earlier_life {
+            ReceiptError::Lapsed
+        } else {
+            ReceiptError::Unknown
+        }
+    }
+
+    fn give_back(
+        &mut self,
+        group: &mut Group,
+        delay_ms: Option<u64>,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
+        let group = std::mem::take(group);
+        let Some((slot, number, granted)) = group.of else {
+            return;
+        };
+        for part in &group.parts {
+            self.come_back(part, (number, granted), delay_ms, now, effects);
+        }
+        self.drop_if_empty(slot, effects);
+    }
+
+    fn hold_until(&mut self, group: Group, deadline: TimestampMs, effects: &mut Effects) {
+        let Some((slot, number, granted)) = group.of else {
+            return;
+        };
+        let Some(lease) = self.leases.get(slot) else {
+            return;
+        };
+        let (consumer, mut piece) = (lease.consumer, lease.piece);
+        if lease.left == 0 {
+            // All of it: the piece itself goes on.
+            if let Some(lease) = self.leases.remove(slot) {
+                self.wheel.cancel(lease.timer);
+            }
+        } else {
+            piece = self.leases.next_piece(number);
+        }
+        let image = LeaseImage {
+            number,
+            piece,
+            consumer,
+            granted,
+            deadline,
+            parts: group.parts,
+        };
+        self.hold(image.clone());
+        effects.writes.push(Write::Lease(image));
+    }
+}
+
+impl Neighbours {
+    /// Adds a record if it lies in the same word as the others. Whether it does.
+    fn add(&mut self, receipt: &Receipt) -> bool {
+        let (chunk, word, mask) = word_of(receipt.offset);
+        let (partition, (of_chunk, of_word, masks)) = self
+            .words
+            .get_or_insert((receipt.partition, (chunk, word, 0)));
+        let is_near = (*partition, *of_chunk, *of_word) == (receipt.partition, chunk, word);
+        if is_near {
+            *masks |= mask;
+        }
+        is_near
+    }
+}
+
+impl Group {
+    fn takes(&self, slot: u32) -> bool {
+        self.of.is_none_or(|(of, ..)| of == slot)
+    }
+
+    fn add(&mut self, slot: u32, holding: &Holding, receipt: &Receipt) {
+        self.of = Some((slot, holding.number, holding.granted));
+        let place = (receipt.partition, holding.priority);
+        gather(&mut self.parts, place, word_of(receipt.offset));
+    }
+}
+
+/// The place that a receipt names.
+impl Receipt {
+    /// The receipt of a record that was delivered under `lease`.
+    pub fn new(lease: LeaseNumber, partition: PartitionIndex, offset: Offset) -> Self {
+        Self {
+            lease,
+            partition,
+            offset,
+        }
+    }
+}

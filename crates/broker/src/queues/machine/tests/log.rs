@@ -1,0 +1,84 @@
+//! A topic's log as far as a queue sees it, and the answers to what the queue asks of it.
+
+use millstream_record::Offset;
+
+use crate::queues::machine::{
+    Content, Effects, PartitionBounds, Queue, ScanRequest, ScannedBatch, ScannedRecord,
+};
+
+use super::{bounds, ms};
+
+/// What there is at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Record(ScannedRecord),
+    /// A control batch of one.
+    Control,
+    /// A batch of one that cannot be decoded.
+    Damaged,
+    /// Nothing.
+    Gap,
+}
+
+/// One partition's entries, by offset.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    pub(super) start: i64,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Log {
+    pub(super) fn end(&self) -> Offset {
+        Offset(self.entries.len() as i64)
+    }
+
+    pub(super) fn bounds(&self) -> PartitionBounds {
+        bounds(self.start, self.entries.len() as i64)
+    }
+
+    /// Answers a request, with up to `most` offsets.
+    pub(super) fn answer(
+        &self,
+        queue: &mut Queue,
+        request: &ScanRequest,
+        most: usize,
+        now: i64,
+        effects: &mut Effects,
+    ) {
+        let from = request.from.get().max(self.start) as usize;
+        let to = self
+            .entries
+            .len()
+            .min(from + most.min(request.records).max(1));
+        let mut records: Vec<ScannedRecord> = Vec::new();
+        for entry in &self.entries[from..to] {
+            if let Entry::Record(record) = entry {
+                records.push(*record);
+            }
+        }
+        let mut rest = &records[..];
+        let mut batches = Vec::new();
+        for (offset, entry) in (from as i64..).zip(&self.entries[from..to]) {
+            let content = match entry {
+                Entry::Gap => continue,
+                Entry::Control => Content::Nothing,
+                Entry::Damaged => Content::Damaged,
+                Entry::Record(_) => {
+                    let (first, others) = rest.split_at(1);
+                    rest = others;
+                    if request.decode {
+                        Content::Records(first)
+                    } else {
+                        Content::Whole
+                    }
+                }
+            };
+            batches.push(ScannedBatch {
+                first: Offset(offset),
+                last: Offset(offset),
+                content,
+            });
+        }
+        queue.scanned(request, Offset(to as i64), &batches, ms(now), effects);
+    }
+}

@@ -1,0 +1,134 @@
+//! Consumers that wait for records, in turn.
+
+use std::collections::{BTreeMap, HashMap};
+
+use millstream_record::TimestampMs;
+
+use crate::queues::ids::{ConsumerId, RequestToken};
+use crate::queues::wheel::TimerId;
+
+/// A consumer wants records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Names the request. No two that wait share one.
+    pub token: RequestToken,
+    /// Who asks.
+    pub consumer: ConsumerId,
+    /// The most records in one delivery.
+    pub max: u32,
+    /// How long the consumer has for them.
+    pub visibility_ms: u64,
+    /// How long the request stands.
+    pub patience: Patience,
+}
+
+/// How long a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It is answered once: with records as soon as there are any, or with nothing when this time comes.
+    Until(TimestampMs),
+    /// It stands until it is cancelled, and is served again and again, as long as it has credit: so many records.
+    Standing {
+        /// Records that may be delivered to it.
+        credit: u32,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) request: Receive,
+    /// What ends its patience.
+    pub(crate) timer: Option<TimerId>,
+}
+
+/// Who waits. Served in the order of their tickets; who is served and stays gets a new one.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    in_line: BTreeMap<u64, Waiter>,
+    tickets: HashMap<RequestToken, u64>,
+    /// Standing requests without credit.
+    aside: HashMap<RequestToken, Waiter>,
+    last_ticket: u64,
+}
+
+impl Waiting {
+    /// How many are in line.
+    pub(crate) fn len(&self) -> usize {
+        self.in_line.len()
+    }
+
+    /// How many there are, those without credit included.
+    pub(crate) fn total(&self) -> usize {
+        self.in_line.len() + self.aside.len()
+    }
+
+    /// Somebody queues up, at the end.
+    pub(crate) fn push(&mut self, waiter: Waiter) {
+        let token = waiter.request.token;
+        if matches!(waiter.request.patience, Patience::Standing { credit: 0 }) {
+            self.aside.insert(token, waiter);
+            return;
+        }
+        self.last_ticket += 1;
+        self.tickets.insert(token, self.last_ticket);
+        self.in_line.insert(self.last_ticket, waiter);
+    }
+
+    /// The first in line that `may` be served.
+    pub(crate) fn pop(&mut self, may: impl Fn(ConsumerId) -> bool) -> Option<Waiter> {
+        let ticket = *self
+            .in_line
+            .iter()
+            .find(|(_, waiter)| may(waiter.request.consumer))?
+            .0;
+        let waiter = self.in_line.remove(&ticket)?;
+        self.tickets.remove(&waiter.request.token);
+        Some(waiter)
+    }
+
+    /// Somebody leaves.
+    pub(crate) fn remove(&mut self, token: RequestToken) -> Option<Waiter> {
+        match self.tickets.remove(&token) {
+            Some(ticket) => self.in_line.remove(&ticket),
+            None => self.aside.remove(&token),
+        }
+    }
+
+    /// Gives a standing request more credit. It keeps its place if it had any left.
+    pub(crate) fn add_credit(&mut self, token: RequestToken, more: u32) {
+        let waiter = match self.tickets.get(&token) {
+            Some(ticket) => self.in_line.get_mut(ticket),
+            None => self.aside.get_mut(&token),
+        };
+        let Some(waiter) = waiter else { return };
+        let Patience::Standing { credit } = &mut waiter.request.patience else {
+            return;
+        };
+        *credit = credit.saturating_add(more);
+        if let Some(waiter) = self.aside.remove(&token) {
+            self.push(waiter);
+        }
+    }
+
+    pub(crate) fn first_consumer(&self) -> Option<ConsumerId> {
+        let (_, first) = self.in_line.first_key_value()?;
+        Some(first.request.consumer)
+    }
+
+    /// Whether a consumer has a request here.
+    pub(crate) fn has(&self, consumer: ConsumerId) -> bool {
+        let mut all = self.in_line.values().chain(self.aside.values());
+        all.any(|waiter| waiter.request.consumer == consumer)
+    }
+
+    /// The requests of a consumer.
+    pub(crate) fn tokens_of(&self, consumer: ConsumerId) -> Vec<RequestToken> {
+        let all = self.in_line.values().chain(self.aside.values());
+        let mut tokens: Vec<_> = all
+            .filter(|waiter| waiter.request.consumer == consumer)
+            .map(|waiter| waiter.request.token)
+            .collect();
+        tokens.sort_unstable();
+        tokens
+    }
+}

@@ -5,13 +5,15 @@
 //!
 //! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
 //! row. The request is decoded as soon as it is read; the handler runs when the requests before it on the connection
-//! are answered. Produce alone is begun at once, see [`crate::api::produce`].
+//! are answered. Produce alone is begun at once, see [`crate::api::produce`]. Fetch has an answer of its own, because its
+//! records hold memory until they are sent.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_broker::streams::Held;
 use millstream_kafka_wire::api::encode_response;
 use millstream_kafka_wire::messages::ProduceRequest;
 use millstream_kafka_wire::{
@@ -73,7 +75,11 @@ pub(crate) const APIS: &[Api] = &[
         versions: VersionRange { min: 3, max: 13 },
         start: Start::AtOnce,
     },
-    api!(Fetch, 4..=18, api::fetch::fetch),
+    Api {
+        key: ApiKey::Fetch,
+        versions: VersionRange { min: 4, max: 18 },
+        start: Start::InTurn(api::fetch::start),
+    },
     api!(ListOffsets, 1..=11, api::offsets::list_offsets),
     api!(Metadata, 0..=13, api::metadata::metadata),
     api!(OffsetCommit, 2..=10, api::groups::offset_commit),
@@ -206,6 +212,14 @@ where
 }
 
 impl Call {
+    /// The answer that carries `response`, whose records `held` counts.
+    pub(crate) fn answer_records<R: Response>(&self, response: &R, held: Held) -> Answer {
+        match self.answer(response) {
+            Answer::Send(frame) => Answer::SendRecords(frame, held),
+            answer => answer,
+        }
+    }
+
     /// The answer that carries `response`.
     pub(crate) fn answer<R: Response>(&self, response: &R) -> Answer {
         self.answer_at(self.version, response)

@@ -63,11 +63,11 @@ impl KafkaListener {
             port: self.address.port(),
         });
         let server = Arc::new(Server {
+            unsent: Unsent::new(broker.clone()),
             broker,
             advertised,
             fetch_sessions: FetchSessions::new(),
             frame_budget: FrameBudget::new(settings.receive_bytes_max),
-            unsent: Unsent::default(),
             peer_warnings: LogLimit::new(),
             settings,
         });

@@ -9,8 +9,11 @@
 /// clients tuned for Kafka fit.
 pub const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 
-/// The largest single record after decompression, and so the largest value any protocol can publish.
+/// The largest value of a single record after decompression, and so the largest that any protocol can publish.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// The largest record as it is encoded in a batch: the largest value, and a megabyte for its key and headers.
+pub const RECORD_ENCODED_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 20);
 
 /// The most that one batch may grow to when its records are decompressed, so that a bomb costs no more than this. A full
 /// frame of incompressible records fits, and so do the largest records however well they compress.
@@ -99,6 +102,10 @@ pub const KAFKA_ANSWER_BASE_MS: u64 = 600_000;
 /// for memory. A client that did nothing wrong connects again and loses no more than the answer.
 pub const KAFKA_ANSWER_PRESSED_BASE_MS: u64 = 10_000;
 
+/// A peer that takes nothing at all of its answer for so long is cut off while slow readers are in the way of others.
+/// Links that are merely slow take something every moment.
+pub const KAFKA_ANSWER_PRESSED_STANDSTILL_MS: u64 = 3_000;
+
 /// The slowest reader worth serving, in bytes a second, while slow readers are in the way of others.
 pub const KAFKA_READER_PRESSED_BYTES_PER_SECOND_MIN: usize = 1 << 20;
 
@@ -130,6 +137,12 @@ pub const KAFKA_PEER_WARNING_INTERVAL_MS: u64 = 1_000;
 pub const fn kafka_transfer_time(base_ms: u64, bytes: usize) -> std::time::Duration {
     let seconds = (bytes / KAFKA_PEER_BYTES_PER_SECOND_MIN) as u64;
     std::time::Duration::from_millis(base_ms + 1_000 * seconds)
+}
+
+/// The same while slow readers are in the way of others: `bytes` at the slowest rate that is then worth serving.
+pub const fn kafka_pressed_transfer_time(bytes: usize) -> std::time::Duration {
+    let seconds = (bytes / KAFKA_READER_PRESSED_BYTES_PER_SECOND_MIN) as u64;
+    std::time::Duration::from_millis(KAFKA_ANSWER_PRESSED_BASE_MS + 1_000 * seconds)
 }
 
 /// The most members of one group (`group.max.size`'s default and ceiling): each rebalance sends the whole list to the
@@ -206,6 +219,14 @@ pub const PACKS_OPEN_MAX: usize = 256;
 /// together.
 pub const BLOCKING_READS_MAX: usize = 16;
 
+/// Batches that are unpacked at the same time, each of which takes up to [`BATCH_DECOMPRESSED_BYTES_MAX`] and the same
+/// again while its buffer grows.
+pub const UNPACKING_MAX: usize = 4;
+
+/// Records that are not compressed are looked at in passing up to this size: that takes less than handing them to
+/// another thread and back. What is compressed says nothing of what it will take.
+pub const UNPACKED_IN_PASSING_BYTES_MAX: usize = 32 << 10;
+
 /// Producer ids are taken from the state table in blocks of this many, so that one commit serves many producers.
 pub const PRODUCER_ID_BLOCK: i64 = 1_000;
 
@@ -226,33 +247,3 @@ pub const RECORD_ERRORS_MAX: usize = 10_000;
 
 /// The longest request on a server's control socket: a command and a path.
 pub const CONTROL_REQUEST_BYTES_MAX: u64 = 64 << 10;
-
-/// Priorities of a queue, from 0 to one less: AMQP and JMS clients know ten.
-pub const QUEUE_PRIORITIES: usize = 10;
-
-/// How far a queue looks ahead of delivery unless configured otherwise, in records: as far as SQS FIFO queues do. Each
-/// record in it costs some bits, with order by key about a hundred bytes.
-pub const QUEUE_WINDOW_RECORDS_DEFAULT: usize = 120_000;
-
-/// Records that one queue keeps a timer for because their own time has not come, at 32 bytes each; beyond, the scan waits.
-pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
-
-/// Ids that one queue remembers for its deduplication window, at about 100 bytes each; beyond, the oldest are forgotten,
-/// and counted.
-pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;
-
-/// Records in one delivery of a queue: what one answer and one lease hold.
-pub const QUEUE_RECEIVE_RECORDS_MAX: u32 = 10_000;
-
-/// Requests that wait at one queue: each holds a connection, or a place on one.
-pub const QUEUE_WAITING_REQUESTS_MAX: usize = 100_000;
-
-/// When a consumer that is the only one to receive counts as gone unless configured otherwise, if it shows no sign of
-/// life.
-pub const QUEUE_CONSUMER_IDLE_MS_DEFAULT: u64 = 30_000;
-
-/// Timers that a queue acts on at once before others get a turn: a lease of a hundred records each is a few milliseconds.
-pub const QUEUE_TIMERS_PER_STEP: usize = 1_000;
-
-/// Records that a queue which is too long drops at once before others get a turn.
-pub const QUEUE_OVERFLOW_RECORDS_PER_STEP: u64 = 100_000;

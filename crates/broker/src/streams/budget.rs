@@ -34,12 +34,10 @@ struct Inner {
     short: Notify,
 }
 
-/// The memory that an answer holds; given back when it is dropped, so keep it for as long as the bytes.
-#[derive(Debug)]
-pub struct Held {
-    budget: ReadBudget,
-    units: Option<OwnedSemaphorePermit>,
-}
+/// The memory that an answer holds, nothing by default; given back when it is dropped, so keep it for as long as the
+/// bytes.
+#[derive(Debug, Default)]
+pub struct Held(Option<OwnedSemaphorePermit>);
 
 impl ReadBudget {
     pub(crate) fn new(bytes: usize) -> Self {
@@ -60,23 +58,12 @@ impl ReadBudget {
         (free_bytes / SHARE_PART).max(ANSWER_BYTES_MIN)
     }
 
-    /// Nothing yet.
-    pub(crate) fn nothing(&self) -> Held {
-        Held {
-            budget: self.clone(),
-            units: None,
-        }
-    }
-
-    /// Waits until `bytes` are free. More than the whole budget waits for all of it.
+    /// Waits until `bytes` are free. More than the whole budget counts as all of it.
     pub(crate) async fn wait(&self, bytes: usize) -> Held {
         let _waiting = Waiting::new(&self.inner);
-        let units = self.units_of(bytes).min(self.inner.units_max);
+        let units = self.units_of(bytes);
         let permit = Arc::clone(&self.inner.units).acquire_many_owned(units as u32);
-        Held {
-            budget: self.clone(),
-            units: Some(permit.await.expect("the budget is never closed")),
-        }
+        Held(Some(permit.await.expect("the budget is never closed")))
     }
 
     /// Whether a fetch waits for memory that others hold.
@@ -98,6 +85,16 @@ impl ReadBudget {
         }
     }
 
+    /// Makes `held` at least `bytes`, if that much is free. More than the whole budget counts as all of it.
+    pub(crate) fn grow(&self, held: &mut Held, bytes: usize) -> bool {
+        let lacking = self.units_of(bytes).saturating_sub(held.units());
+        if lacking == 0 {
+            return true;
+        }
+        let more = Arc::clone(&self.inner.units).try_acquire_many_owned(lacking as u32);
+        more.map(|more| held.merge(Held(Some(more)))).is_ok()
+    }
+
     fn units_of(&self, bytes: usize) -> usize {
         bytes.div_ceil(UNIT_BYTES).min(self.inner.units_max)
     }
@@ -109,48 +106,27 @@ impl Held {
         self.units() * UNIT_BYTES
     }
 
-    /// Makes it at least `bytes`, if that much is free. More than the whole budget counts as all of it.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
-        let wanted = self.budget.units_of(bytes);
-        let held = self.units();
-        if wanted <= held {
-            return true;
-        }
-        let units = Arc::clone(&self.budget.inner.units);
-        let Ok(more) = units.try_acquire_many_owned((wanted - held) as u32) else {
-            return false;
-        };
-        self.add(more);
-        true
-    }
-
     /// Gives back what is beyond `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let kept = self.budget.units_of(bytes);
-        if let Some(units) = &mut self.units {
-            let excess = units.num_permits().saturating_sub(kept);
+        if let Some(units) = &mut self.0 {
+            let excess = units
+                .num_permits()
+                .saturating_sub(bytes.div_ceil(UNIT_BYTES));
             drop(units.split(excess));
         }
     }
 
     /// Adds what another part of the same answer holds.
-    pub fn merge(&mut self, mut other: Held) {
-        if let Some(more) = other.units.take() {
-            self.add(more);
+    pub fn merge(&mut self, other: Held) {
+        match (&mut self.0, other.0) {
+            (Some(units), Some(more)) => units.merge(more),
+            (None, more) => self.0 = more,
+            (Some(_), None) => {}
         }
     }
 
     fn units(&self) -> usize {
-        self.units
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.units {
-            Some(units) => units.merge(more),
-            None => self.units = Some(more),
-        }
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 }
 
@@ -188,20 +164,20 @@ mod tests {
     #[test]
     fn what_is_held_can_grow_and_shrink_and_comes_back() {
         let budget = ReadBudget::new(100 * KIB);
-        let mut held = budget.nothing();
-        assert!(held.grow_to(60 * KIB));
-        assert!(held.grow_to(10), "it holds as much already");
-        let mut other = budget.nothing();
-        assert!(!other.grow_to(41 * KIB));
+        let mut held = Held::default();
+        assert!(budget.grow(&mut held, 60 * KIB));
+        assert!(budget.grow(&mut held, 10), "it holds as much already");
+        let mut other = Held::default();
+        assert!(!budget.grow(&mut other, 41 * KIB));
         assert_eq!(other.bytes(), 0);
         held.shrink_to(59 * KIB + 1);
-        assert!(!other.grow_to(41 * KIB), "what is begun counts");
+        assert!(!budget.grow(&mut other, 41 * KIB), "what is begun counts");
         held.shrink_to(59 * KIB);
-        assert!(other.grow_to(41 * KIB));
+        assert!(budget.grow(&mut other, 41 * KIB));
         held.merge(other);
         assert_eq!(held.bytes(), 100 * KIB);
         drop(held);
-        assert!(budget.nothing().grow_to(100 * KIB));
+        assert!(budget.grow(&mut Held::default(), 100 * KIB));
     }
 
     #[test]
@@ -209,8 +185,8 @@ mod tests {
         let budget = ReadBudget::new(64 << 20);
         let mut answers = Vec::new();
         for _ in 0..8 {
-            let mut held = budget.nothing();
-            assert!(held.grow_to(budget.share_bytes()));
+            let mut held = Held::default();
+            assert!(budget.grow(&mut held, budget.share_bytes()));
             answers.push(held);
         }
         assert_eq!(answers[0].bytes(), 16 << 20);
@@ -221,17 +197,17 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_budget_takes_all_of_it() {
         let budget = ReadBudget::new(100 * KIB);
-        let mut large = budget.nothing();
-        assert!(large.grow_to(1 << 30));
-        assert!(!budget.nothing().grow_to(1));
+        let mut large = Held::default();
+        assert!(budget.grow(&mut large, 1 << 30));
+        assert!(!budget.grow(&mut Held::default(), 1));
         assert_eq!(large.bytes(), 100 * KIB);
     }
 
     #[tokio::test]
     async fn who_finds_nothing_waits_and_is_seen_waiting() {
         let budget = ReadBudget::new(100 * KIB);
-        let mut held = budget.nothing();
-        assert!(held.grow_to(100 * KIB));
+        let mut held = Held::default();
+        assert!(budget.grow(&mut held, 100 * KIB));
         let mut short = Box::pin(budget.short());
         assert!(!is_done(&mut short));
         {
@@ -250,8 +226,8 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_waiting_is_not_seen_any_more() {
         let budget = ReadBudget::new(100 * KIB);
-        let mut held = budget.nothing();
-        assert!(held.grow_to(100 * KIB));
+        let mut held = Held::default();
+        assert!(budget.grow(&mut held, 100 * KIB));
         {
             let mut waiting = Box::pin(budget.wait(1));
             assert!(!is_done(&mut waiting));

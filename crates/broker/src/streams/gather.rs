@@ -116,7 +116,7 @@ impl Gathering {
             offsets: asked.partition.offsets(),
             slices: SmallVec::new(),
             taken_bytes: 0,
-            held: budget.nothing(),
+            held: Held::default(),
             left_bytes: asked.max_bytes,
             state: PartState::New,
             asked,
@@ -128,7 +128,7 @@ impl Gathering {
             wanted_bytes: spec.min_bytes.min(left_bytes),
             first_batch: true,
             has_share: false,
-            fed: budget.nothing(),
+            fed: Held::default(),
             starved_bytes: None,
             budget,
         }
@@ -255,10 +255,12 @@ impl Gathering {
             self.wanted_bytes = self.wanted_bytes.min(share_bytes);
         }
         let part = &mut self.parts[index];
-        part.held
-            .merge(std::mem::replace(&mut self.fed, self.budget.nothing()));
+        part.held.merge(std::mem::take(&mut self.fed));
         let max_bytes = part.left_bytes.min(self.left_bytes);
-        if part.held.grow_to(part.taken_bytes + max_bytes) {
+        if self
+            .budget
+            .grow(&mut part.held, part.taken_bytes + max_bytes)
+        {
             return Some(max_bytes);
         }
         if self.first_batch && part.held.bytes() > 0 {
@@ -284,7 +286,7 @@ impl Gathering {
             return;
         }
         // Only a first batch that is larger than what was claimed for it is not covered yet.
-        if !part.held.grow_to(part.taken_bytes + bytes) {
+        if !self.budget.grow(&mut part.held, part.taken_bytes + bytes) {
             part.held.shrink_to(part.taken_bytes);
             self.starved_bytes = Some(bytes);
             return;

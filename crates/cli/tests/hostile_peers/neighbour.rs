@@ -89,10 +89,19 @@ async fn round(peer: &mut Peer, size: usize) {
     );
 }
 
+/// What readers may hold together on the server of these tests.
+pub(crate) const READ_MEMORY_BYTES: u64 = 32 << 20;
+
 /// A server with little memory, and a neighbour on it.
 pub(crate) async fn served() -> (Server, Neighbour, Site) {
+    served_with(READ_MEMORY_BYTES).await
+}
+
+/// The same with another bound for what readers hold.
+pub(crate) async fn served_with(read_memory_bytes: u64) -> (Server, Neighbour, Site) {
     let mut site = Site::new()
         .flag("memory-budget", "64MiB")
+        .flag("read-memory", &read_memory_bytes.to_string())
         .flag("settle-after", "8MiB");
     let server = site.start();
     let neighbour = Neighbour::start(&server).await;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
+use millstream_broker::Broker;
+use millstream_broker::streams::Held;
 use millstream_kafka_wire::Frame;
 use millstream_limits as limits;
 use tokio::io::AsyncWriteExt;
@@ -38,12 +40,24 @@ pub(crate) enum WriteEnd {
 }
 
 /// The bytes of answers that all connections are sending. What it counts is memory that slow peers pin.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Unsent(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub(crate) struct Unsent {
+    bytes: Arc<AtomicUsize>,
+    broker: Broker,
+}
 
 impl Unsent {
-    fn is_excessive(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > limits::KAFKA_UNSENT_BYTES_MAX
+    pub(crate) fn new(broker: Broker) -> Unsent {
+        Unsent {
+            bytes: Arc::default(),
+            broker,
+        }
+    }
+
+    /// Whether slow peers are in the way of others.
+    fn is_pressing(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > limits::KAFKA_UNSENT_BYTES_MAX
+            || self.broker.readers_wait()
     }
 }
 
@@ -51,6 +65,8 @@ impl Unsent {
 struct Outgoing {
     slices: VecDeque<Bytes>,
     bytes: usize,
+    /// What the records among them hold of the readers' memory.
+    held: Vec<Held>,
     unsent: Unsent,
 }
 
@@ -85,6 +101,10 @@ pub(crate) async fn write_answers(
         let closed = loop {
             match answer {
                 Answer::Send(frame) => outgoing.push(frame),
+                Answer::SendRecords(frame, held) => {
+                    outgoing.push(frame);
+                    outgoing.held.push(held);
+                }
                 Answer::Silence => {}
                 Answer::Close(reason) => break Some(reason),
             }
@@ -139,41 +159,38 @@ impl Outgoing {
         Outgoing {
             slices: VecDeque::new(),
             bytes: 0,
+            held: Vec::new(),
             unsent,
         }
     }
 
     fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
-        self.unsent.0.fetch_add(frame.len(), Ordering::Relaxed);
+        self.unsent.bytes.fetch_add(frame.len(), Ordering::Relaxed);
         self.slices.extend(frame.into_segments());
     }
 
-    /// Writes everything. A peer that is slow is waited for as long as a consumer may legitimately pause, unless the
-    /// memory held for slow peers has run out.
+    /// Writes everything. A peer that is slow is waited for as long as a consumer may legitimately pause, unless it is
+    /// in the way of others.
     async fn send(&mut self, socket: &mut OwnedWriteHalf) -> Result<(), WriteEnd> {
-        let begun = Instant::now();
-        let patient = limits::kafka_transfer_time(limits::KAFKA_ANSWER_BASE_MS, self.bytes);
-        let pressed = limits::kafka_transfer_time(limits::KAFKA_ANSWER_PRESSED_BASE_MS, self.bytes);
+        let mut patience = Patience::new(self.bytes);
         let review = Duration::from_millis(limits::KAFKA_ANSWER_REVIEW_MS);
         while self.bytes > 0 {
             match timeout(review, self.write_once(socket)).await {
-                Ok(Ok(written)) => self.sent(written),
-                Ok(Err(error)) => return Err(WriteEnd::Io(error)),
-                Err(_) => {
-                    let allowed = if self.unsent.is_excessive() {
-                        pressed
-                    } else {
-                        patient
-                    };
-                    if begun.elapsed() > allowed {
-                        return Err(WriteEnd::Stalled {
-                            unsent_bytes: self.bytes,
-                        });
-                    }
+                Ok(Ok(written)) => {
+                    self.sent(written);
+                    patience.note_progress();
                 }
+                Ok(Err(error)) => return Err(WriteEnd::Io(error)),
+                Err(_) => self.detach().await,
+            }
+            if self.bytes > 0 && patience.is_over(|| self.unsent.is_pressing()) {
+                return Err(WriteEnd::Stalled {
+                    unsent_bytes: self.bytes,
+                });
             }
         }
+        self.held.clear();
         Ok(())
     }
 
@@ -192,7 +209,7 @@ impl Outgoing {
 
     fn sent(&mut self, mut written: usize) {
         self.bytes -= written;
-        self.unsent.0.fetch_sub(written, Ordering::Relaxed);
+        self.unsent.bytes.fetch_sub(written, Ordering::Relaxed);
         while let Some(front) = self.slices.front_mut() {
             if front.len() > written {
                 front.advance(written);
@@ -202,10 +219,54 @@ impl Outgoing {
             self.slices.pop_front();
         }
     }
+
+    /// Copies what is shared with the log. A few bytes of a tail keep a whole buffer of the journal from being used again,
+    /// and a peer that does not read would hold up those who write; a copy costs what the answer is counted with already.
+    async fn detach(&mut self) {
+        for slice in &mut self.slices {
+            if !slice.is_unique() {
+                *slice = Bytes::copy_from_slice(slice);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.unsent.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.unsent.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// How long a peer is waited for.
+struct Patience {
+    begun: Instant,
+    progressed: Instant,
+    bytes: usize,
+}
+
+impl Patience {
+    fn new(bytes: usize) -> Patience {
+        let now = Instant::now();
+        Patience {
+            begun: now,
+            progressed: now,
+            bytes,
+        }
+    }
+
+    fn note_progress(&mut self) {
+        self.progressed = Instant::now();
+    }
+
+    /// Whether it is over. `is_pressing` says whether the peer is in the way of others, and is asked only if that decides.
+    fn is_over(&self, is_pressing: impl FnOnce() -> bool) -> bool {
+        let took = self.begun.elapsed();
+        let standing = self.progressed.elapsed();
+        let patient = limits::kafka_transfer_time(limits::KAFKA_ANSWER_BASE_MS, self.bytes);
+        let pressed = limits::kafka_pressed_transfer_time(self.bytes);
+        let standstill = Duration::from_millis(limits::KAFKA_ANSWER_PRESSED_STANDSTILL_MS);
+        let stands_still = standing > standstill;
+        took > patient || ((stands_still || took > pressed) && is_pressing())
     }
 }

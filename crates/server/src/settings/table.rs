@@ -273,6 +273,17 @@ pub static SETTINGS: &[Setting] = &[
         get: |settings| Some(show_bytes(settings.broker.slot.memory_budget_bytes as u64)),
     },
     Setting {
+        key: "read-memory",
+        takes: "BYTES",
+        group: Group::Storage,
+        doc: "Memory for records that readers have fetched and not taken yet, all readers together. As it runs low answers \
+              get smaller, then wait, and a client that does not read its answers is cut off.",
+        set: |settings, text| {
+            bytes(text).map(|bytes| settings.broker.read_memory_bytes = bytes as usize)
+        },
+        get: |settings| Some(show_bytes(settings.broker.read_memory_bytes as u64)),
+    },
+    Setting {
         key: "journal-file-size",
         takes: "BYTES",
         group: Group::Storage,

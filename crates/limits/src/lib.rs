@@ -247,3 +247,33 @@ pub const RECORD_ERRORS_MAX: usize = 10_000;
 
 /// The longest request on a server's control socket: a command and a path.
 pub const CONTROL_REQUEST_BYTES_MAX: u64 = 64 << 10;
+
+/// Priorities of a queue, from 0 to one less: AMQP and JMS clients know ten.
+pub const QUEUE_PRIORITIES: usize = 10;
+
+/// How far a queue looks ahead of delivery unless configured otherwise, in records: as far as SQS FIFO queues do. Each
+/// record in it costs some bits, with order by key about a hundred bytes.
+pub const QUEUE_WINDOW_RECORDS_DEFAULT: usize = 120_000;
+
+/// Records that one queue keeps a timer for because their own time has not come, at 32 bytes each; beyond, the scan waits.
+pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
+
+/// Ids that one queue remembers for its deduplication window, at about 100 bytes each; beyond, the oldest are forgotten,
+/// and counted.
+pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;
+
+/// Records in one delivery of a queue: what one answer and one lease hold.
+pub const QUEUE_RECEIVE_RECORDS_MAX: u32 = 10_000;
+
+/// Requests that wait at one queue: each holds a connection, or a place on one.
+pub const QUEUE_WAITING_REQUESTS_MAX: usize = 100_000;
+
+/// When a consumer that is the only one to receive counts as gone unless configured otherwise, if it shows no sign of
+/// life.
+pub const QUEUE_CONSUMER_IDLE_MS_DEFAULT: u64 = 30_000;
+
+/// Timers that a queue acts on at once before others get a turn: a lease of a hundred records each is a few milliseconds.
+pub const QUEUE_TIMERS_PER_STEP: usize = 1_000;
+
+/// Records that a queue which is too long drops at once before others get a turn.
+pub const QUEUE_OVERFLOW_RECORDS_PER_STEP: u64 = 100_000;

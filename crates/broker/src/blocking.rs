@@ -1,9 +1,10 @@
-//! Work that waits for the disk, kept off the threads that serve connections.
+//! Work that waits for the disk or takes long, kept off the threads that serve connections.
 
 use std::panic;
 use std::sync::Arc;
+use std::thread;
 
-use millstream_limits::BLOCKING_READS_MAX;
+use millstream_limits::{BLOCKING_READS_MAX, UNPACKING_MAX};
 use tokio::sync::Semaphore;
 use tokio::task;
 
@@ -14,9 +15,20 @@ pub(crate) struct Blocking {
 }
 
 impl Blocking {
-    pub(crate) fn new() -> Self {
+    /// Threads that wait for the disk.
+    pub(crate) fn reads() -> Self {
+        Self::new(BLOCKING_READS_MAX)
+    }
+
+    /// Threads that look into batches: not more than there are processors, and each of them has memory for one batch.
+    pub(crate) fn unpacking() -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::new(processors.min(UNPACKING_MAX))
+    }
+
+    fn new(count: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(BLOCKING_READS_MAX)),
+            permits: Arc::new(Semaphore::new(count)),
         }
     }
 

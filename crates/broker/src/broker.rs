@@ -33,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) slot: Slot,
     pub(crate) blocking: Blocking,
+    pub(crate) unpacking: Blocking,
     pub(crate) read_budget: ReadBudget,
     /// What topics there are, for those who change them: held from the check of a change until it is sequenced.
     pub(crate) catalog: Mutex<Catalog>,
@@ -54,7 +55,7 @@ impl Broker {
                 reason: "a topic has at least 1 partition".to_owned(),
             });
         }
-        let blocking = Blocking::new();
+        let blocking = Blocking::reads();
         let slot_settings = settings.slot.clone();
         let slot_env = env.clone();
         let group_settings = settings.groups;
@@ -76,6 +77,7 @@ impl Broker {
             env,
             slot,
             blocking,
+            unpacking: Blocking::unpacking(),
             catalog: Mutex::new(catalog),
             registry: RwLock::new(registry),
             producer_ids,

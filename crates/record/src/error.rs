@@ -78,6 +78,19 @@ pub enum BatchError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A record is larger than any topic takes.
+    #[error(
+        "record {index} takes {size_bytes} bytes, and no record may take more than {max_bytes}: split it, or keep what it \
+         carries elsewhere and send where that is"
+    )]
+    RecordTooLarge {
+        /// The record's place in the batch, from 0.
+        index: i32,
+        /// What it takes, decompressed.
+        size_bytes: usize,
+        /// The most that is allowed for key, value and headers, encoded.
+        max_bytes: usize,
+    },
     /// The records cannot be decompressed.
     #[error("{codec} data cannot be decompressed: {reason}")]
     Decompression {
@@ -137,7 +150,7 @@ impl BatchError {
             Self::LengthTooSmall(_) | Self::UnknownFormat(_) | Self::Checksum { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::TooLarge { .. } | Self::RecordTooLarge { .. } => ErrorKind::TooLarge,
             Self::UnknownCodec(_) => ErrorKind::UnsupportedCompression,
             Self::TimestampOutOfRange { .. } | Self::ClientLogAppendTime => {
                 ErrorKind::InvalidTimestamp
@@ -159,7 +172,9 @@ impl BatchError {
     /// The record at fault, counted from 0, where one is.
     pub fn record_index(&self) -> Option<i32> {
         match *self {
-            Self::BadRecord { index, .. } | Self::MissingKey { index } => Some(index),
+            Self::BadRecord { index, .. }
+            | Self::RecordTooLarge { index, .. }
+            | Self::MissingKey { index } => Some(index),
             Self::TimestampOutOfRange { index, .. } => index,
             _ => None,
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::{Bytes, BytesMut};
+use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 
 use crate::batch::Batch;
 use crate::compression::Decoder;
@@ -103,7 +104,7 @@ impl Records {
                 Ok(None)
             };
         }
-        let body = source.take_body(bad_record)?;
+        let body = source.take_body(index)?;
         let (record, offset_delta) = record::decode(&body, &self.header).map_err(bad_record)?;
         if offset_delta <= self.last_offset_delta {
             return Err(bad_record("offset does not rise"));
@@ -148,17 +149,23 @@ impl Source {
         }
     }
 
-    /// Takes the next record's body, without its length field.
-    fn take_body(
-        &mut self,
-        bad_record: impl Fn(&'static str) -> BatchError,
-    ) -> Result<Bytes, BatchError> {
+    /// Takes the body of the next record, which is number `index`, without its length field.
+    fn take_body(&mut self, index: i32) -> Result<Bytes, BatchError> {
+        let bad_record = |reason| BatchError::BadRecord { index, reason };
         self.has(varint::I32_BYTES_MAX)?;
         let (length, used) =
             varint::take_i32(self.peek()).ok_or_else(|| bad_record("has no length"))?;
         let length = usize::try_from(length).map_err(|_| bad_record("has a negative length"))?;
         if length < RECORD_BODY_BYTES_MIN {
             return Err(bad_record("is shorter than a record can be"));
+        }
+        // Before anything is decompressed for it.
+        if length > RECORD_ENCODED_BYTES_MAX {
+            return Err(BatchError::RecordTooLarge {
+                index,
+                size_bytes: length,
+                max_bytes: RECORD_ENCODED_BYTES_MAX,
+            });
         }
         if !self.has(used + length)? {
             return Err(bad_record("runs past the end of the batch"));

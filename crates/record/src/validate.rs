@@ -1,10 +1,11 @@
 //! What a broker checks before it accepts a produced batch, after Kafka's `LogValidator` and `UnifiedLog`.
 
 use bytes::Bytes;
+use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 
 use crate::batch::Batch;
 use crate::error::BatchError;
-use crate::header::{BatchHeader, TimestampType};
+use crate::header::{BatchHeader, Codec, TimestampType};
 use crate::ids::{Offset, TimestampMs};
 
 /// What a topic takes.
@@ -31,6 +32,19 @@ pub struct TimestampBounds {
     pub latest: TimestampMs,
 }
 
+impl ProducePolicy {
+    /// Whether the records of a batch with this header have to be decoded to tell if it fits: where the policy asks for
+    /// it, and where one of them could be larger than any record may be and that can be seen without decompressing.
+    pub fn records_needed(&self, header: &BatchHeader) -> bool {
+        let bounded_below = self
+            .timestamps
+            .is_some_and(|bounds| bounds.earliest > TimestampMs(i64::MIN));
+        let could_be_too_large =
+            header.codec == Codec::None && header.size_bytes as usize > RECORD_ENCODED_BYTES_MAX;
+        self.keys_required || self.records_checked || bounded_below || could_be_too_large
+    }
+}
+
 impl TimestampBounds {
     fn check(&self, timestamp: TimestampMs, index: Option<i32>) -> Result<(), BatchError> {
         let &Self { earliest, latest } = self;
@@ -50,7 +64,8 @@ impl TimestampBounds {
 /// Takes `bytes`, the records a client sent to one partition, as exactly one batch that fits `policy`.
 ///
 /// The header and the checksum are always checked; records are decoded only if the policy needs it, so on the usual path
-/// the content is read once, for its checksum, and never copied. A lower bound for timestamps needs it too.
+/// the content is read once, for its checksum, and never copied. A lower bound for timestamps needs it too. A record
+/// that is too large inside a compressed batch is found by whoever first decodes it.
 pub fn validate_produced(bytes: Bytes, policy: &ProducePolicy) -> Result<Batch, BatchError> {
     if bytes.is_empty() {
         return Err(BatchError::NoBatch);
@@ -70,17 +85,10 @@ pub fn validate_produced(bytes: Bytes, policy: &ProducePolicy) -> Result<Batch, 
         bounds.check(batch.header.max_timestamp, None)?;
         bounds.check(batch.header.base_timestamp, Some(0))?;
     }
-    if records_needed(policy) {
+    if policy.records_needed(&batch.header) {
         check_records(&batch, policy)?;
     }
     Ok(batch)
-}
-
-fn records_needed(policy: &ProducePolicy) -> bool {
-    let bounded_below = policy
-        .timestamps
-        .is_some_and(|bounds| bounds.earliest > TimestampMs(i64::MIN));
-    policy.keys_required || policy.records_checked || bounded_below
 }
 
 fn check_produced_header(header: &BatchHeader) -> Result<(), BatchError> {

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use millstream_catalog::settings::TopicValues;
-use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
+use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, UNPACKED_IN_PASSING_BYTES_MAX};
 use millstream_record::header::set_log_append_time;
 use millstream_record::{
-    Batch, BatchError, ProducePolicy, TimestampBounds, TimestampMs, TimestampType, recompress,
-    validate_produced,
+    Batch, BatchError, BatchHeader, Codec, ProducePolicy, TimestampBounds, TimestampMs,
+    TimestampType, recompress, validate_produced,
 };
 
 use crate::error::BrokerError;
@@ -17,6 +17,20 @@ pub(super) struct Accepted {
     pub(super) batch: Batch,
     /// The log append time that is written in it, where the topic wants that.
     pub(super) stamp: Option<TimestampMs>,
+}
+
+/// Whether taking `bytes` means unpacking records for so long that it should not hold up a thread that serves others.
+pub(super) fn takes_long(bytes: &[u8], values: &TopicValues) -> bool {
+    // What is no batch is refused at once.
+    let Ok(header) = BatchHeader::parse(bytes) else {
+        return false;
+    };
+    let looks_inside = policy(values, TimestampMs(0)).records_needed(&header);
+    let recompresses = values
+        .compression
+        .is_some_and(|compression| compression.codec != header.codec);
+    let is_small = header.codec == Codec::None && bytes.len() <= UNPACKED_IN_PASSING_BYTES_MAX;
+    recompresses || (looks_inside && !is_small)
 }
 
 /// Takes `bytes`, which a client sent, as one batch that fits a topic with these settings at the time `now`.

@@ -5,7 +5,7 @@ use millstream_record::{ProducerEpoch, ProducerId};
 use millstream_store::{Admission, Append, Appended, Commit, Ticket};
 use smallvec::smallvec;
 
-use super::accept::accept;
+use super::accept::{Accepted, accept, takes_long};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::topics::PartitionHandle;
@@ -44,6 +44,9 @@ impl Broker {
     ///
     /// A batch that an idempotent producer sends again is not written again; it gets the offsets it had, and is durable
     /// when the first one is.
+    ///
+    /// Where a rule of the topic needs what is inside the batch, it is unpacked here and now, which may take a tenth of a
+    /// second and more: see [`Broker::append_unpacked`].
     pub fn append(
         &self,
         partition: &PartitionHandle,
@@ -51,6 +54,37 @@ impl Broker {
     ) -> Result<Appending, BrokerError> {
         let topic = partition.topic().current();
         let accepted = accept(batch, topic.settings.values(), self.now())?;
+        self.append_accepted(partition, accepted)
+    }
+
+    /// The same for a batch of which nobody knows what unpacking it takes: if it has to be unpacked, that is done on one
+    /// of a few threads that hold nobody up, and waited for. The next batch of the same producer has to wait as well.
+    pub async fn append_unpacked(
+        &self,
+        partition: &PartitionHandle,
+        batch: Bytes,
+    ) -> Result<Appending, BrokerError> {
+        let topic = partition.topic().current();
+        if !takes_long(&batch, topic.settings.values()) {
+            return self.append(partition, batch);
+        }
+        let now = self.now();
+        let accepted = self
+            .unpack(move || accept(batch, topic.settings.values(), now))
+            .await?;
+        self.append_accepted(partition, accepted)
+    }
+
+    /// Runs `work`, which looks into a batch, where it holds nobody up.
+    pub async fn unpack<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.inner.unpacking.run(work).await
+    }
+
+    fn append_accepted(
+        &self,
+        partition: &PartitionHandle,
+        accepted: Accepted,
+    ) -> Result<Appending, BrokerError> {
         let append = Append {
             targets: smallvec![partition.log.id()],
             header: accepted.batch.header,

@@ -1,11 +1,13 @@
 //! Requests that are well-formed and carry what is not to be taken.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use millstream_client::NewTopic;
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::messages::create_topics::CreatableTopic;
 use millstream_kafka_wire::messages::metadata::MetadataRequestTopic;
-use millstream_kafka_wire::messages::{CreateTopicsRequest, MetadataRequest};
+use millstream_kafka_wire::messages::{ApiVersionsRequest, CreateTopicsRequest, MetadataRequest};
 use millstream_record::{Codec, header};
 
 use crate::common::peer::Peer;
@@ -177,6 +179,13 @@ async fn batches_that_are_not_right_are_refused_with_the_protocols_error() {
     neighbour.assert_served().await;
 }
 
+/// A batch of less than a megabyte that would be 300 MiB.
+fn bomb(codec: Codec) -> Bytes {
+    let records: Vec<Vec<u8>> = (0..20).map(|_| vec![0; 15 << 20]).collect();
+    let records: Vec<_> = records.iter().map(|value| keyed(b"key", value)).collect();
+    batch(codec, &records)
+}
+
 /// Batches of less than a megabyte that would be gigabytes if anybody unpacked them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decompression_bombs_are_refused_where_records_are_looked_at() {
@@ -196,10 +205,7 @@ async fn decompression_bombs_are_refused_where_records_are_looked_at() {
         )
         .await
         .unwrap();
-    let records: Vec<Vec<u8>> = (0..20).map(|_| vec![0; 15 << 20]).collect();
-    let records: Vec<_> = records.iter().map(|value| keyed(b"key", value)).collect();
-    let bombs = [Codec::Zstd, Codec::Gzip].map(|codec| batch(codec, &records));
-    drop(records);
+    let bombs = [Codec::Zstd, Codec::Gzip].map(bomb);
     let before = resident_bytes(server.pid());
     for bomb in bombs {
         println!("a bomb of {} KiB", bomb.len() >> 10);
@@ -227,6 +233,47 @@ async fn decompression_bombs_are_refused_where_records_are_looked_at() {
     // Each of the threads that look at records may unpack one batch at a time, up to the bound for one, into a buffer
     // that doubles as it grows; never one of these, which are 300 MiB, whole.
     assert!(peak < 1 << 30, "grown by {peak} bytes");
+}
+
+/// Unpacking takes a processor for a tenth of a second and more; who asks for something else is answered meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_batches_unpacked_holds_nobody_up() {
+    let (server, neighbour, _site) = served().await;
+    let compacted = NewTopic::new("compacted").config("cleanup.policy", "compact");
+    server
+        .client()
+        .await
+        .create_topic(&compacted, false)
+        .await
+        .unwrap();
+    let bomb = bomb(Codec::Gzip);
+    let mut hostile = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (address, bomb) = (server.address(), bomb.clone());
+        hostile.spawn(async move {
+            let mut peer = Peer::connect(address).await;
+            loop {
+                peer.produce("compacted", 0, bomb.clone()).await;
+            }
+        });
+    }
+    let mut took = Vec::new();
+    let mut peer = Peer::connect(server.address()).await;
+    for _ in 0..300 {
+        let asked = Instant::now();
+        peer.call(&ApiVersionsRequest::default(), 2).await;
+        took.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    hostile.shutdown().await;
+    took.sort();
+    let (median, late) = (took[took.len() / 2], took[took.len() * 95 / 100]);
+    println!(
+        "beside unpacking: {median:?}, 95 % within {late:?}, at most {:?}",
+        took[took.len() - 1]
+    );
+    assert!(late < Duration::from_millis(60), "answers take {late:?}");
+    neighbour.assert_served().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

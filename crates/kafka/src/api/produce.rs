@@ -14,6 +14,7 @@ use millstream_kafka_wire::messages::produce::{
 };
 use millstream_kafka_wire::messages::{ProduceRequest, ProduceResponse};
 use millstream_kafka_wire::{DecodeError, ErrorCode, Message, Reader, Records, Str};
+use millstream_record::{BatchHeader, Codec};
 use uuid::Uuid;
 
 use super::producers::TRANSACTIONS_REFUSED;
@@ -26,6 +27,9 @@ use refused::RefusedBatch;
 /// The first version that names topics by their ids (KIP-516).
 const TOPIC_IDS_FROM: i16 = 13;
 
+/// The first version whose batches may be compressed with zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+
 /// What becomes of one topic's batches.
 struct TopicAppends {
     name: Str,
@@ -33,10 +37,22 @@ struct TopicAppends {
     partitions: Vec<(i32, Result<Appending, RefusedBatch>)>,
 }
 
+impl TopicAppends {
+    /// Nothing yet for `topic`. What is kept of the request are copies: a slice of its frame would keep the records in
+    /// memory until the answer.
+    fn of(topic: &TopicProduceData) -> TopicAppends {
+        TopicAppends {
+            name: Str::from(&*topic.name),
+            id: topic.topic_id,
+            partitions: Vec::with_capacity(topic.partition_data.len()),
+        }
+    }
+}
+
 /// Appends what the request carries; what is left to do is to wait.
 ///
-/// Must be called in the order in which a connection's requests arrive. Waits while memory is full, and so keeps the
-/// connection from being read.
+/// Must be called in the order in which a connection's requests arrive. Waits while memory is full or a batch has to be
+/// unpacked, and so keeps the connection from being read.
 pub(crate) async fn start(call: Call, request: ProduceRequest) -> Answering {
     let acks = request.acks;
     let topics = match refused_as_a_whole(&request) {
@@ -68,7 +84,16 @@ fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
 }
 
 fn refuse_all(request: ProduceRequest, code: ErrorCode) -> Vec<TopicAppends> {
-    each_partition(request, |_, _| Err(code.into()))
+    let topics = request.topic_data.iter().map(|topic| {
+        let partitions = topic.partition_data.iter();
+        TopicAppends {
+            partitions: partitions
+                .map(|partition| (partition.index, Err(code.into())))
+                .collect(),
+            ..TopicAppends::of(topic)
+        }
+    });
+    topics.collect()
 }
 
 async fn append_all(call: &Call, request: ProduceRequest) -> Vec<TopicAppends> {
@@ -81,39 +106,26 @@ async fn append_all(call: &Call, request: ProduceRequest) -> Vec<TopicAppends> {
         .map(|partition| partition.records.as_ref().map_or(0, Records::len))
         .sum();
     let _admission = broker.admit(bytes).await;
-    let names_by_id = call.version >= TOPIC_IDS_FROM;
-    each_partition(request, |topic, partition| {
-        append(broker, topic, partition, names_by_id)
-    })
-}
-
-/// Does `act` to each partition, in order. What is kept of the request are copies: a slice of its frame would keep the
-/// records in memory until the answer.
-fn each_partition(
-    request: ProduceRequest,
-    act: impl Fn(&TopicProduceData, PartitionProduceData) -> Result<Appending, RefusedBatch>,
-) -> Vec<TopicAppends> {
-    let topics = request.topic_data.into_iter().map(|mut topic| {
-        let partitions = std::mem::take(&mut topic.partition_data).into_iter();
-        let partitions = partitions
-            .map(|partition| (partition.index, act(&topic, partition)))
-            .collect();
-        TopicAppends {
-            name: Str::from(&*topic.name),
-            id: topic.topic_id,
-            partitions,
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for mut topic in request.topic_data {
+        let mut appends = TopicAppends::of(&topic);
+        for partition in std::mem::take(&mut topic.partition_data) {
+            let index = partition.index;
+            let appending = append(broker, &topic, partition, call.version).await;
+            appends.partitions.push((index, appending));
         }
-    });
-    topics.collect()
+        topics.push(appends);
+    }
+    topics
 }
 
-fn append(
+async fn append(
     broker: &Broker,
     topic: &TopicProduceData,
     partition: PartitionProduceData,
-    names_by_id: bool,
+    version: i16,
 ) -> Result<Appending, RefusedBatch> {
-    let handle = if names_by_id {
+    let handle = if version >= TOPIC_IDS_FROM {
         resolve::topic_by_id(broker, topic.topic_id)?
     } else {
         resolve::topic_by_name(broker, &topic.name)?
@@ -123,9 +135,26 @@ fn append(
         .records
         .map(Records::into_bytes)
         .unwrap_or_default();
-    broker
-        .append(&handle, batch.clone())
-        .map_err(|error| RefusedBatch::new(error, batch))
+    if version < ZSTD_FROM
+        && BatchHeader::parse(&batch).is_ok_and(|header| header.codec == Codec::Zstd)
+    {
+        return Err(zstd_refusal(version).into());
+    }
+    match broker.append_unpacked(&handle, batch.clone()).await {
+        Ok(appending) => Ok(appending),
+        Err(error) => Err(RefusedBatch::new(broker, error, batch).await),
+    }
+}
+
+/// What a client of before zstd gets for using it: others of its version could not read the batch.
+fn zstd_refusal(version: i16) -> Refusal {
+    Refusal::new(
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        format!(
+            "Produce version {version} knows no zstd; use a client that speaks version {ZSTD_FROM} (Kafka 2.1), or \
+             another compression"
+        ),
+    )
 }
 
 /// The answer to a request of which all is begun.

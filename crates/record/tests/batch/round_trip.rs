@@ -1,8 +1,8 @@
 //! What goes into a batch comes out of it, whatever the codec.
 
 use millstream_record::{
-    Batch, BatchBuilder, Batches, Codec, Header, Headers, LeaderEpoch, Offset, ProducerEpoch,
-    ProducerId, Sequence,
+    Batch, BatchBuilder, Batches, Codec, ErrorKind, Header, Headers, LeaderEpoch, Offset,
+    ProducerEpoch, ProducerId, Sequence,
 };
 use proptest::prelude::*;
 
@@ -88,6 +88,28 @@ fn headers_keep_order_duplicates_and_nulls() {
 #[test]
 fn a_builder_without_records_gives_no_batch() {
     assert_eq!(BatchBuilder::new(Codec::Zstd).build(), None);
+}
+
+#[test]
+fn records_beyond_the_bound_are_refused_whatever_compresses_them() {
+    let mut large = sample(0, Some("k"), None);
+    large.value = Some(vec![0; millstream_limits::RECORD_ENCODED_BYTES_MAX - 20]);
+    for codec in Codec::ALL {
+        let small = sample(0, Some("k"), Some("v"));
+        let fits = batch(codec, &[small.clone(), large.clone()]);
+        assert_eq!(fits.records(CAP_BYTES).filter_map(Result::ok).count(), 2);
+
+        let mut larger = large.clone();
+        larger.key = Some(vec![0; 20]);
+        let exceeds = batch(codec, &[small, larger]);
+        let mut records = exceeds.records(CAP_BYTES);
+        assert!(records.next().unwrap().is_ok());
+        let error = records.next().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{codec}: {error}");
+        assert_eq!(error.record_index(), Some(1));
+        assert!(error.to_string().contains("split it"), "{error}");
+        assert!(records.next().is_none());
+    }
 }
 
 #[test]

@@ -243,3 +243,36 @@ fn records_are_decoded_only_when_asked() {
         BatchError::BadRecord { index: 0, .. }
     ));
 }
+
+#[test]
+fn a_record_that_is_too_large_is_refused_where_that_can_be_seen() {
+    let mut large = sample(0, None, None);
+    large.value = Some(vec![7; millstream_limits::RECORD_ENCODED_BYTES_MAX]);
+    let policy = ProducePolicy {
+        batch_bytes_max: 100 << 20,
+        ..POLICY
+    };
+    let plain = batch(Codec::None, std::slice::from_ref(&large));
+    let error = refusal(plain.bytes, &policy);
+    assert!(
+        matches!(error, BatchError::RecordTooLarge { index: 0, .. }),
+        "{error}"
+    );
+    // A batch of the same size with smaller records passes.
+    let mut half = large.clone();
+    half.value = Some(vec![7; 9 << 20]);
+    let two = batch(Codec::None, &[half.clone(), half]);
+    assert!(validate_produced(two.bytes, &policy).is_ok());
+
+    let packed = batch(Codec::Lz4, &[large]);
+    assert!(validate_produced(packed.bytes.clone(), &policy).is_ok());
+    let looking = ProducePolicy {
+        records_checked: true,
+        ..policy
+    };
+    let error = refusal(packed.bytes, &looking);
+    assert!(
+        matches!(error, BatchError::RecordTooLarge { .. }),
+        "{error}"
+    );
+}

@@ -4,7 +4,7 @@
 //! every record at fault has to be named, not only the first that was found.
 
 use bytes::Bytes;
-use millstream_broker::BrokerError;
+use millstream_broker::{Broker, BrokerError};
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse,
@@ -23,10 +23,10 @@ pub(super) struct RefusedBatch {
 
 impl RefusedBatch {
     /// What the broker's refusal of `batch` comes to.
-    pub(super) fn new(error: BrokerError, batch: Bytes) -> RefusedBatch {
+    pub(super) async fn new(broker: &Broker, error: BrokerError, batch: Bytes) -> RefusedBatch {
         let records = match &error {
             BrokerError::InvalidBatch(BatchError::MissingKey { .. }) => {
-                let indexes = without_key(batch).into_iter();
+                let indexes = broker.unpack(|| without_key(batch)).await.into_iter();
                 let named = indexes.map(|index| (index, BatchError::MissingKey { index }));
                 named
                     .map(|(index, error)| named_record(index, &error))

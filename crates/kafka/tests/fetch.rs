@@ -19,7 +19,8 @@ use millstream_kafka_wire::messages::{
     DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
 };
 use millstream_kafka_wire::{ErrorCode, IsolationLevel};
-use support::{Client, PATIENCE, Served, batch, fetch_request};
+use millstream_record::Codec;
+use support::{Client, PATIENCE, Served, batch, compressed_batch, fetch_request};
 
 /// A request for several partitions of topic `t`, each from an offset.
 fn request(partitions: &[(i32, i64)]) -> FetchRequest {
@@ -71,6 +72,35 @@ async fn every_version_carries_the_same_batches() {
             (2, 2),
             "version {version}"
         );
+    }
+}
+
+/// KIP-110. As with Kafka it is the topic's `compression.type` that counts: what a producer has compressed by itself goes
+/// to every client as it is.
+#[tokio::test]
+async fn topics_in_zstd_are_read_from_version_10_on() {
+    let served = Served::start().await;
+    for (topic, compression) in [("zstd", "zstd"), ("own", "producer"), ("lz4", "lz4")] {
+        served
+            .topic(topic, 1, &[("compression.type", compression)])
+            .await;
+        let sent = compressed_batch(Codec::Zstd, &["v"]);
+        let produced = served.client().await.produce(topic, 0, sent).await;
+        assert_eq!(produced.error_code, ErrorCode::NONE);
+    }
+    let mut client = served.client().await;
+    for version in 4..=12 {
+        for topic in ["zstd", "own", "lz4"] {
+            let data = first(&mut client, &fetch_request(topic, 0), version).await;
+            if topic == "zstd" && version < 10 {
+                let expected = ErrorCode::UNSUPPORTED_COMPRESSION_TYPE;
+                assert_eq!((data.error_code, data.high_watermark), (expected, -1));
+                assert!(bytes(&data).is_empty());
+            } else {
+                assert_eq!(data.error_code, ErrorCode::NONE, "{topic} at {version}");
+                assert!(!bytes(&data).is_empty(), "{topic} at {version}");
+            }
+        }
     }
 }
 

@@ -101,6 +101,43 @@ async fn damaged_and_impossible_batches_are_refused_by_their_own_errors() {
     assert_eq!((taken.error_code, taken.base_offset), (ErrorCode::NONE, 0));
 }
 
+/// KIP-110: who speaks an older version could not read what it writes.
+#[tokio::test]
+async fn zstd_is_taken_from_version_7_on() {
+    let served = Served::start().await;
+    served.memory_topic("t", 1).await;
+    let mut client = served.client().await;
+    for version in 3..=12 {
+        let request = produce_request("t", 0, compressed_batch(Codec::Zstd, &["v"]), -1);
+        let response = client.call(&request, version).await;
+        let expected = if version < 7 {
+            ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+        } else {
+            ErrorCode::NONE
+        };
+        let produced = &response.responses[0].partition_responses[0];
+        assert_eq!(produced.error_code, expected, "version {version}");
+
+        let request = produce_request("t", 0, compressed_batch(Codec::Lz4, &["v"]), -1);
+        let response = client.call(&request, version).await;
+        let produced = &response.responses[0].partition_responses[0];
+        assert_eq!(produced.error_code, ErrorCode::NONE, "version {version}");
+    }
+    // That a topic is not there is said first, and a checksum that is wrong is not.
+    let request = produce_request("nowhere", 0, compressed_batch(Codec::Zstd, &["v"]), -1);
+    let response = client.call(&request, 3).await;
+    assert_eq!(
+        response.responses[0].partition_responses[0].error_code,
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    let damaged = altered(&compressed_batch(Codec::Zstd, &["v"]), CRC_AT, 1);
+    let response = client.call(&produce_request("t", 0, damaged, -1), 3).await;
+    assert_eq!(
+        response.responses[0].partition_responses[0].error_code,
+        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
+    );
+}
+
 #[tokio::test]
 async fn an_unknown_codec_is_refused() {
     let served = Served::start().await;

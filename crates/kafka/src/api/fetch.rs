@@ -13,7 +13,7 @@ use millstream_kafka_wire::{
     DecodeError, ErrorCode, IsolationLevel, Message, Reader, Records, Str,
 };
 use millstream_limits::FETCH_BYTES_MAX;
-use millstream_record::{LeaderEpoch, Offset};
+use millstream_record::{Codec, LeaderEpoch, Offset};
 use uuid::Uuid;
 
 use super::resolve;
@@ -21,6 +21,9 @@ use crate::connection::Answering;
 use crate::dispatch::Call;
 use crate::errors::Refusal;
 use crate::fetch_sessions::{PartitionRef, Position, Told, TopicRef};
+
+/// The first version whose clients can read zstd (KIP-110).
+const ZSTD_FROM: i16 = 10;
 
 /// Decodes the request; the rest is done in its turn.
 pub(crate) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Answering, DecodeError> {
@@ -43,7 +46,7 @@ async fn fetch(call: &Call, request: FetchRequest, held: &mut Held) -> Result<To
     let server = &call.server;
     let sessions = &server.fetch_sessions;
     let turn = sessions.begin(&request, call.version, Instant::now())?;
-    let limits = Limits::of(&request);
+    let limits = Limits::of(&request, call.version);
     drop(request);
 
     let found = read(&server.broker, &turn.wanted, limits, held).await;
@@ -57,15 +60,17 @@ struct Limits {
     bytes_min: usize,
     wait_max: Duration,
     isolation: Isolation,
+    knows_zstd: bool,
 }
 
 impl Limits {
-    fn of(request: &FetchRequest) -> Limits {
+    fn of(request: &FetchRequest, version: i16) -> Limits {
         Limits {
             bytes_max: bytes(request.max_bytes).min(FETCH_BYTES_MAX),
             bytes_min: bytes(request.min_bytes).min(FETCH_BYTES_MAX),
             wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
             isolation: isolation(request.isolation_level),
+            knows_zstd: version >= ZSTD_FROM,
         }
     }
 }
@@ -93,7 +98,7 @@ async fn read(
 ) -> Vec<PartitionData> {
     let handles: Vec<_> = wanted
         .iter()
-        .map(|(partition, _)| find(broker, partition))
+        .map(|(partition, _)| find(broker, partition, limits))
         .collect();
     let parts = handles
         .iter()
@@ -132,8 +137,20 @@ async fn read(
     found.collect()
 }
 
-fn find(broker: &Broker, partition: &PartitionRef) -> Result<PartitionHandle, ErrorCode> {
-    resolve::partition(&resolve::topic(broker, &partition.topic)?, partition.index)
+/// The partition, if the client can read it: as in Kafka, the topic's setting decides, not what producers chose to send.
+fn find(
+    broker: &Broker,
+    partition: &PartitionRef,
+    limits: Limits,
+) -> Result<PartitionHandle, ErrorCode> {
+    let topic = resolve::topic(broker, &partition.topic)?;
+    let found = resolve::partition(&topic, partition.index)?;
+    let settings = &topic.current().settings;
+    let is_zstd = settings.values().compression.map(|to| to.codec) == Some(Codec::Zstd);
+    if is_zstd && !limits.knows_zstd {
+        return Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+    }
+    Ok(found)
 }
 
 fn part(partition: PartitionHandle, position: &Position) -> FetchPart {

@@ -50,10 +50,18 @@ impl Served {
     }
 
     pub async fn start_with(settings: KafkaSettings) -> Served {
+        Served::start_on(settings, |_| {}).await
+    }
+
+    /// Starts over a broker with other settings than the defaults.
+    pub async fn start_on(
+        settings: KafkaSettings,
+        change: impl FnOnce(&mut BrokerSettings),
+    ) -> Served {
         let data_dir = tempfile::tempdir().unwrap();
-        let broker = Broker::open(BrokerSettings::new(data_dir.path()), Env::real())
-            .await
-            .unwrap();
+        let mut broker = BrokerSettings::new(data_dir.path());
+        change(&mut broker);
+        let broker = Broker::open(broker, Env::real()).await.unwrap();
         let listener = KafkaListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();

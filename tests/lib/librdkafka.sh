@@ -64,9 +64,9 @@ build_librdkafka() {
         CPLUS_INCLUDE_PATH="$(rapidjson_include)"
         export CPLUS_INCLUDE_PATH
         ./configure --disable-curl --disable-sasl --disable-ssl
-        nice -n 19 make -j"${MILLSTREAM_TEST_JOBS:-2}" libs
-        nice -n 19 make -C examples rdkafka_performance
-        nice -n 19 make -j"${MILLSTREAM_TEST_JOBS:-2}" -C tests build
+        make -j"${MILLSTREAM_TEST_JOBS:-2}" libs
+        make -C examples rdkafka_performance
+        make -j"${MILLSTREAM_TEST_JOBS:-2}" -C tests build
     ) >"$log" 2>&1 || fail "librdkafka did not build, see $log"
     touch "$stamp"
 }

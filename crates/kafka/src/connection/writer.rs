@@ -270,3 +270,42 @@ impl Patience {
         took > patient || ((stands_still || took > pressed) && is_pressing())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_in_nobodys_way_may_pause_for_minutes() {
+        let patience = Patience::new(1 << 20);
+        tokio::time::advance(500 * SECOND).await;
+        assert!(!patience.is_over(|| false));
+        tokio::time::advance(200 * SECOND).await;
+        assert!(patience.is_over(|| false), "however it trickled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_while_others_wait_is_cut_off_in_seconds() {
+        let patience = Patience::new(1 << 20);
+        tokio::time::advance(2 * SECOND).await;
+        assert!(!patience.is_over(|| true));
+        tokio::time::advance(2 * SECOND).await;
+        assert!(patience.is_over(|| true));
+        assert!(!patience.is_over(|| false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_slow_while_others_wait_has_the_time_its_bytes_need() {
+        let mut patience = Patience::new(20 << 20);
+        for _ in 0..29 {
+            tokio::time::advance(SECOND).await;
+            patience.note_progress();
+            assert!(!patience.is_over(|| true));
+        }
+        tokio::time::advance(2 * SECOND).await;
+        patience.note_progress();
+        assert!(patience.is_over(|| true));
+    }
+}

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::error::{SlotFailure, StoreError};
+use crate::journal::queue::Turn;
 use crate::settler::Settler;
 
 /// How soon the journal is tried again when there was no room for it, or the disk's room is looked at while it is full.
@@ -34,10 +35,10 @@ impl Driver {
         let shared = Arc::new(Shared::default());
         let mut threads = Vec::new();
         // While one writes, the other composes the next group if there is much of it already.
-        for _ in 0..2 {
+        for turn in [Turn::First, Turn::Second] {
             let (engine, shared) = (Arc::clone(engine), Arc::clone(&shared));
             let name = thread::Builder::new().name("journal".to_owned());
-            threads.push(name.spawn(move || run_journal(&engine, &shared))?);
+            threads.push(name.spawn(move || run_journal(&engine, &shared, turn))?);
         }
         {
             let (engine, shared) = (Arc::clone(engine), Arc::clone(&shared));
@@ -79,7 +80,7 @@ impl Drop for Driver {
 }
 
 /// Writes groups as long as there are any, and sleeps in between.
-fn run_journal(engine: &Engine, shared: &Shared) {
+fn run_journal(engine: &Engine, shared: &Shared, turn: Turn) {
     let _fails = FailOnPanic(engine);
     loop {
         while engine.step_journal() {}
@@ -90,7 +91,7 @@ fn run_journal(engine: &Engine, shared: &Shared) {
         if stuck && !engine.queue.is_empty() {
             // What is queued waits for room, which only time brings.
             thread::sleep(ROOM_RETRY);
-        } else if !engine.queue.wait(stuck.then_some(ROOM_RETRY)) {
+        } else if !engine.queue.wait(turn, stuck.then_some(ROOM_RETRY)) {
             return;
         }
     }

@@ -44,7 +44,7 @@ const BUFFER_PART: usize = 8;
 const BUFFER_BYTES_MAX: usize = 16 << 20;
 
 /// While a group is being written, the next is composed once so much waits: a smaller one is better left to grow.
-const AHEAD_BYTES: usize = 1 << 20;
+const AHEAD_BYTES: usize = 2 << 20;
 
 /// How often the disk's free space is looked at while something is written, or while it is full.
 const ROOM_INTERVAL: Duration = Duration::from_millis(200);

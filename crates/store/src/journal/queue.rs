@@ -81,7 +81,18 @@ pub(crate) struct Queue {
     /// While a group is being written, another is taken if it has so many bytes.
     ahead_bytes: usize,
     inner: Mutex<Inner>,
-    ready: Condvar,
+    /// Where the journal's first thread sleeps. It is the one that is woken for a group by itself, so that it and what
+    /// it needs stay on one processor.
+    first: Condvar,
+    /// Where the second sleeps, for a group that is worth composing while another is written.
+    second: Condvar,
+}
+
+/// Which of the journal's two threads it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    Second,
 }
 
 #[derive(Default)]
@@ -91,6 +102,8 @@ struct Inner {
     waiting_bytes: usize,
     /// Groups that were taken and are not written yet.
     groups_taken: usize,
+    /// Whoever has just written a group is about to look for the next one: nobody else need be woken for it.
+    looking: bool,
     closed: bool,
 }
 
@@ -112,28 +125,31 @@ impl Queue {
             budget,
             ahead_bytes,
             inner: Mutex::default(),
-            ready: Condvar::new(),
+            first: Condvar::new(),
+            second: Condvar::new(),
         }
     }
 
     /// Adds a commit at the end.
     pub(crate) fn push(&self, queued: Queued) {
         self.budget.add_queued(queued.batch_bytes());
-        let becomes_ready = {
+        let (becomes_ready, ahead) = {
             let mut inner = self.inner.lock();
             let was_ready = inner.is_ready(self.ahead_bytes);
             inner.waiting_bytes += queued.entry_bytes;
             inner.waiting.push_back(queued);
-            !was_ready && inner.is_ready(self.ahead_bytes)
+            let becomes_ready = !was_ready && inner.is_ready(self.ahead_bytes) && !inner.looking;
+            (becomes_ready, inner.groups_taken > 0)
         };
         if becomes_ready {
-            self.ready.notify_one();
+            self.wake(ahead);
         }
     }
 
     /// What the first commit will take in the journal; `None` when no group should be taken now.
     pub(crate) fn first_bytes(&self) -> Option<usize> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        inner.looking = false;
         let first = inner.waiting.front();
         first
             .filter(|_| inner.is_ready(self.ahead_bytes))
@@ -158,23 +174,38 @@ impl Queue {
             }
         }
         inner.groups_taken += 1;
-        if inner.is_ready(self.ahead_bytes) {
+        let more = inner.is_ready(self.ahead_bytes);
+        drop(inner);
+        if more {
             // Enough for another one already, for whoever is not about to write.
-            self.ready.notify_one();
+            self.wake(true);
         }
         group
     }
 
+    /// Wakes whoever sleeps and can take a group; `ahead` of one that is being written.
+    fn wake(&self, ahead: bool) {
+        self.first.notify_one();
+        if ahead {
+            self.second.notify_one();
+        }
+    }
+
     /// Blocks until a group should be taken, the queue is closed, or `timeout` is over. `false` once it is closed and
     /// empty.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+    pub(crate) fn wait(&self, turn: Turn, timeout: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
+        inner.looking = false;
         if !inner.is_ready(self.ahead_bytes) && !inner.closed {
+            let condition = match turn {
+                Turn::First => &self.first,
+                Turn::Second => &self.second,
+            };
             match timeout {
                 Some(timeout) => {
-                    self.ready.wait_for(&mut inner, timeout);
+                    condition.wait_for(&mut inner, timeout);
                 }
-                None => self.ready.wait(&mut inner),
+                None => condition.wait(&mut inner),
             }
         }
         !(inner.closed && inner.waiting.is_empty())
@@ -183,7 +214,8 @@ impl Queue {
     /// Ends the waiting: nothing more will come.
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;
-        self.ready.notify_all();
+        self.first.notify_one();
+        self.second.notify_one();
     }
 
     /// Forgets what waits: the slot has failed.
@@ -198,14 +230,12 @@ impl Queue {
         }
     }
 
-    /// Says that a group that was taken has been written.
+    /// Says that a group that was taken has been written. The caller looks for the next one.
     pub(crate) fn done(&self, batch_bytes: usize) {
         self.budget.remove_queued(batch_bytes);
         let mut inner = self.inner.lock();
         inner.groups_taken -= 1;
-        if inner.is_ready(self.ahead_bytes) {
-            self.ready.notify_one();
-        }
+        inner.looking = true;
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -25,7 +25,10 @@ pub fn check_manifest(bytes: &[u8]) {
     }
     for ranges in manifest.by_partition().values() {
         for pair in ranges.windows(2) {
-            assert!(pair[0].1.end <= pair[1].1.first, "an offset lies in two places");
+            assert!(
+                pair[0].1.end <= pair[1].1.first,
+                "an offset lies in two places"
+            );
         }
         for (id, range) in ranges {
             assert!(range.first <= range.end, "a range runs backwards");
@@ -39,5 +42,94 @@ fn fix_checksum(bytes: &mut [u8]) {
     if let Some(content_bytes) = bytes.len().checked_sub(CHECKSUM_BYTES) {
         let (content, crc) = bytes.split_at_mut(content_bytes);
         crc.copy_from_slice(&crc32c(content).to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use millstream_record::{Offset, TimestampMs};
+
+    use super::*;
+    use crate::ids::{JournalPosition, PackId, PartitionId};
+    use crate::pack::{PackInfo, PackRange};
+
+    fn seeds() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/manifest")
+    }
+
+    #[test]
+    fn seeds_survive_the_codec() {
+        let mut count = 0;
+        for seed in fs::read_dir(seeds()).unwrap() {
+            let bytes = fs::read(seed.unwrap().path()).unwrap();
+            assert!(Manifest::decode(&bytes).is_ok());
+            check_manifest(&bytes);
+            // And whatever a single changed byte makes of it.
+            for at in 0..bytes.len() {
+                let mut changed = bytes.clone();
+                changed[at] ^= 0x55;
+                check_manifest(&changed);
+            }
+            check_manifest(&bytes[..bytes.len() / 2]);
+            count += 1;
+        }
+        assert!(
+            count >= 3,
+            "run `cargo test -p millstream-store -- --ignored write_seeds`"
+        );
+    }
+
+    #[test]
+    fn no_bytes_panic() {
+        for len in [0, 3, 4, 64, 4096] {
+            check_manifest(&vec![0; len]);
+        }
+    }
+
+    #[test]
+    #[ignore = "writes the seeds: for after the format has changed"]
+    fn write_seeds() {
+        fs::create_dir_all(seeds()).unwrap();
+        for (name, packs, partitions) in [("empty", 0, 0), ("one-pack", 1, 1), ("many", 3, 4)] {
+            let mut manifest = Manifest {
+                number: 7,
+                next_pack: PackId(20),
+                settled: JournalPosition(123_456),
+                ..Manifest::default()
+            };
+            for pack in 1..=packs {
+                let ranges = (0..partitions).map(|partition| range(partition, pack));
+                let info = PackInfo {
+                    id: PackId(pack),
+                    size_bytes: 4096 * pack,
+                    created: TimestampMs(1_700_000_000_000),
+                    ranges: ranges.collect(),
+                };
+                manifest.packs.insert(info.id, Arc::new(info));
+                manifest.discarded.push(PackId(10 + pack));
+            }
+            fs::write(seeds().join(name), manifest.encode()).unwrap();
+        }
+    }
+
+    /// Ten offsets of a partition, those of the next pack right behind them; every third range holds no batch any more.
+    fn range(partition: u32, pack: u64) -> PackRange {
+        let first = Offset(10 * pack as i64);
+        let is_empty = partition % 3 == 2;
+        PackRange {
+            partition: PartitionId(partition),
+            compacted: partition % 2 == 1,
+            first,
+            end: first + 10,
+            last: if is_empty { first - 1 } else { first + 9 },
+            bytes: if is_empty { 0 } else { 1_000 },
+            first_timestamp: TimestampMs(5),
+            max_timestamp: TimestampMs(9),
+            delete_horizon: (partition == 1).then_some(TimestampMs(77)),
+        }
     }
 }

@@ -15,6 +15,8 @@
 //! An empty data directory has no manifest. Packs without any manifest are an error: nothing says which of them count.
 
 mod codec;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 mod store;
 #[cfg(test)]
 mod tests;

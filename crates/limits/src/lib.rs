@@ -166,6 +166,12 @@ pub const GROUP_RECORD_BYTES_MAX: usize = 16 << 20;
 /// The longest metadata text stored with a committed offset: Kafka's `offset.metadata.max.bytes`.
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 
+/// Committed offsets that are looked through for expiry before others get a turn: about a millisecond's work.
+pub const OFFSETS_LOOKED_THROUGH_AT_ONCE: usize = 20_000;
+
+/// What deleting an expired offset costs, where looking at one costs 1.
+pub const OFFSET_DELETION_COST: usize = 20;
+
 /// Fetch sessions that are remembered (KIP-227): Kafka's `max.incremental.fetch.session.cache.slots`.
 pub const FETCH_SESSIONS_MAX: usize = 1_000;
 

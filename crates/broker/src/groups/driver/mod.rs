@@ -10,6 +10,7 @@
 mod admin;
 mod cell;
 mod commits;
+mod expiry;
 mod load;
 mod membership;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What happens to groups by itself: deadlines and the expiry of offsets.
+//! What happens to groups by itself: deadlines, and now and then a look for expired offsets ([`super::expiry`]).
 //!
 //! Each group has at most one place in one queue, for its next deadline or an earlier moment. A heartbeat moves a
 //! deadline later and leaves the queue alone: when the place comes up and nothing is due, the group gets a new one. So
@@ -14,17 +14,15 @@ use tokio::sync::Notify;
 
 use super::Groups;
 use super::cell::Cell;
+use super::expiry::Look;
 use crate::Broker;
 use crate::broker::Inner;
 use crate::groups::ids::{GroupId, Moment};
-use crate::groups::machine::GroupState;
-use crate::groups::offsets::{Expiry, OffsetKey};
 
 /// When which group wants to be looked at.
 pub(super) struct Alarms {
     queue: Mutex<BTreeSet<(Moment, GroupId)>>,
-    /// When offsets are next looked through.
-    next_look: Mutex<Moment>,
+    pub(super) look: Mutex<Look>,
     rung: Notify,
 }
 
@@ -32,7 +30,7 @@ impl Alarms {
     pub(super) fn new(next_look: Moment) -> Self {
         Self {
             queue: Mutex::default(),
-            next_look: Mutex::new(next_look),
+            look: Mutex::new(Look::new(next_look)),
             rung: Notify::new(),
         }
     }
@@ -80,7 +78,7 @@ impl Alarms {
     }
 
     fn next(&self) -> Moment {
-        let next_look = *self.next_look.lock();
+        let next_look = self.look.lock().next();
         self.queue
             .lock()
             .first()
@@ -133,59 +131,6 @@ impl Groups {
                 let _ = self.perform(&mut cell, effects);
             }
         }
-        let mut next_look = self.alarms.next_look.lock();
-        if *next_look <= now {
-            *next_look = now.after(self.settings.offsets_check_interval_ms.max(1));
-            drop(next_look);
-            self.expire_offsets(topic_name);
-        }
-    }
-
-    /// Forgets what nobody will ask for again: expired offsets, and groups that have neither members nor offsets.
-    fn expire_offsets(&self, topic_name: impl Fn(TopicId) -> Option<TopicName>) {
-        for cell in self.all() {
-            let mut locked = cell.lock();
-            let expired = self.expired_offsets(&locked, &topic_name);
-            if !expired.is_empty() {
-                tracing::debug!(group = %locked.id, count = expired.len(), "offsets have expired");
-            }
-            let is_idle = locked.machine.is_idle() && expired.len() == locked.offsets.len();
-            let done = if is_idle {
-                locked.delete(&self.slot)
-            } else {
-                locked.forget(&self.slot, &expired)
-            };
-            if done.is_err() {
-                return;
-            }
-            if locked.machine.state() == GroupState::Dead {
-                let id = locked.id.clone();
-                drop(locked);
-                self.remove(&id, &cell);
-            }
-        }
-    }
-
-    fn expired_offsets(
-        &self,
-        cell: &Cell,
-        topic_name: impl Fn(TopicId) -> Option<TopicName>,
-    ) -> Vec<OffsetKey> {
-        let expiry = Expiry {
-            from: cell.machine.retention_from(),
-            emptied: cell.emptied,
-            retention_ms: self.settings.offsets_retention_ms,
-            now: self.wall_now(),
-        };
-        let mut expired: Vec<OffsetKey> = cell
-            .offsets
-            .iter()
-            .filter(|(_, committed)| expiry.has_expired(committed))
-            .map(|(at, _)| *at)
-            .collect();
-        expired.retain(|at| {
-            topic_name(at.topic).is_none_or(|name| !cell.machine.is_subscribed(name.as_str()))
-        });
-        expired
+        self.expire_offsets(now, topic_name);
     }
 }

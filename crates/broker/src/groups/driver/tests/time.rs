@@ -55,6 +55,82 @@ async fn a_deadline_that_comes_closer_is_seen() {
     assert_eq!(late.error, GroupError::UnknownMember);
 }
 
+/// Commits `partitions` offsets for each of `groups` groups without members.
+async fn commit_for(stage: &Stage, groups: u32, partitions: u32) {
+    let topic = stage.topic("t").await;
+    for number in 0..groups {
+        let commit = OffsetCommit {
+            member: outsider(),
+            retention_ms: None,
+            partitions: (0..partitions)
+                .map(|partition| partition_commit((topic, partition, 5)))
+                .collect(),
+        };
+        let group = GroupId::new(&*format!("group-{number}"));
+        let groups = stage.broker.groups();
+        let results = groups.commit_offsets(&group, commit).await.unwrap();
+        assert!(results.iter().all(Result::is_ok));
+    }
+}
+
+fn groups_left(stage: &Stage) -> usize {
+    stage.broker.groups().all().len()
+}
+
+#[tokio::test]
+async fn offsets_expire_a_piece_at_a_time() {
+    let stage = Stage::new().await;
+    commit_for(&stage, 30, 100).await;
+    // A look at all of them is one piece, but so many deletions are not.
+    stage.wait(2_000);
+    assert_eq!(groups_left(&stage), 30);
+    stage.wait(1_000_000);
+    let mut left = vec![groups_left(&stage)];
+    while left[left.len() - 1] > 0 {
+        assert!(left.len() < 30, "{left:?}");
+        stage.wait(1);
+        left.push(groups_left(&stage));
+    }
+    let pieces = left.windows(2).map(|pair| pair[0] - pair[1]);
+    assert!(pieces.max().unwrap() <= 10, "{left:?}");
+    assert!(left[0] >= 20, "{left:?}");
+    // And the next look comes as if this one had been done at once.
+    let topic = stage.topic("other").await;
+    stage.commit(&outsider(), &[(topic, 0, 7)]).await.unwrap();
+    stage.wait(999_000);
+    assert_eq!(groups_left(&stage), 1);
+    stage.wait(2_000);
+    assert_eq!(groups_left(&stage), 0);
+}
+
+#[tokio::test]
+#[ignore = "a measurement, see the figures it prints"]
+async fn how_long_a_look_takes() {
+    let stage = Stage::new().await;
+    commit_for(&stage, 10_000, 100).await;
+    for wait_ms in [2_000, 2_000, 1_000_000] {
+        let before = groups_left(&stage);
+        let mut pieces = vec![];
+        stage.clock.advance_ms(wait_ms);
+        loop {
+            let begun = std::time::Instant::now();
+            stage.wait(if pieces.is_empty() { 0 } else { 1 });
+            pieces.push(begun.elapsed());
+            if stage.broker.groups().alarms.look.lock().is_over() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        println!(
+            "{before} groups before, {} after: {} pieces, {:?} together, the longest {:?}",
+            groups_left(&stage),
+            pieces.len(),
+            pieces.iter().sum::<std::time::Duration>(),
+            pieces.iter().max().unwrap()
+        );
+    }
+}
+
 /// The task itself, on the machine's clock.
 #[tokio::test]
 async fn time_passes_by_itself() {

@@ -11,6 +11,8 @@ from pathlib import Path
 
 RECORD_BYTES = 1024
 CLIENT_SECONDS_MAX = 600
+# Kafka's controller refuses requests that make ten thousand at once.
+PARTITIONS_AT_ONCE = 2000
 
 RDKAFKA_RATE = re.compile(r"in (\d+)ms: (\d+) msgs/s")
 PERF_RATE = re.compile(r"^(\d+) records sent, ([\d.]+) records/sec", re.MULTILINE)
@@ -30,8 +32,11 @@ class Clients:
     def create_topic(self, address: str, topic: str, partitions: int, settings: list[str]) -> None:
         # Kafka's own tool refuses settings that Kafka does not know, before it asks the server.
         words = [word for setting in settings for word in ("--set", setting)]
-        create = [self.millstream, "topic", "create", "--server", address, "--partitions", str(partitions)]
+        at_once = min(partitions, PARTITIONS_AT_ONCE)
+        create = [self.millstream, "topic", "create", "--server", address, "--partitions", str(at_once)]
         run([*create, *words, topic])
+        for count in range(2 * at_once, partitions + 1, at_once):
+            run([self.millstream, "topic", "alter", "--server", address, "--partitions", str(count), topic])
 
     def delete_topic(self, address: str, topic: str) -> None:
         run([self.millstream, "topic", "delete", "--server", address, "--yes", topic])

@@ -132,11 +132,11 @@ impl<T> Wheel<T> {
 
     /// Cancels every timer that `condition` holds for.
     pub fn cancel_if(&mut self, condition: impl Fn(&T) -> bool) {
-        let last = self.pages.len() * PAGE;
-        for index in 0..last {
-            let Some(id) = NonZeroU32::new(index as u32 + 1).map(TimerId) else {
-                continue;
-            };
+        let nodes = (self.pages.len() * PAGE) as u32;
+        for id in (1..=nodes).filter_map(NonZeroU32::new).map(TimerId) {
+            if self.is_empty() {
+                return;
+            }
             if self.node(id).payload.as_ref().is_some_and(&condition) {
                 self.cancel(id);
             }

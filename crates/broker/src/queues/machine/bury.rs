@@ -78,6 +78,12 @@ impl Queue {
                 // Held like a lease: nobody else may touch them meanwhile.
                 partition.lease(chunk, word, mask);
             }
+            if self.policy.keys.is_some() {
+                let partition = &mut self.partitions[part.partition as usize];
+                part.run
+                    .offsets()
+                    .for_each(|offset| partition.keys.withdraw(offset));
+            }
         }
         self.last_job = JobId(self.last_job.0 + 1);
         let letter = DeadLetter {

@@ -22,7 +22,7 @@ pub(super) struct Kin {
 }
 
 impl Queue {
-    /// A piece of a lease ends without an answer for what it still holds.
+    /// A piece of a lease has ended without an answer for what it still holds. Its timer is no longer set.
     pub(super) fn end_lease(
         &mut self,
         slot: u32,
@@ -30,13 +30,12 @@ impl Queue {
         now: TimestampMs,
         effects: &mut Effects,
     ) {
-        let Some(lease) = self.leases.get(slot) else {
+        let Some(lease) = self.close_lease(slot, effects) else {
             return;
         };
-        let lease_of = (lease.number, lease.granted);
         self.totals.timed_out += u64::from(lease.left);
-        for part in self.drop_lease(slot, effects).unwrap_or_default() {
-            self.come_back(&part, lease_of, delay_ms, now, effects);
+        for part in &lease.parts {
+            self.come_back(part, (lease.number, lease.granted), delay_ms, now, effects);
         }
     }
 

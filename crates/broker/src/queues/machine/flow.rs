@@ -220,7 +220,7 @@ impl Queue {
         let may_expire = !self.policy.dead_letter_expired;
         let partition = self.touch(index)?;
         if partition.parked_word(word.0, word.1) & word.2 == 0 {
-            // It is on its way to the dead letters, and holds its place until it is there.
+            // It is finished by the same event, and gives its place back in a moment.
             return None;
         }
         if let Some(at) = next.at {

@@ -115,6 +115,16 @@ impl KeyOrder {
         Some(self.enter(offset, key, priority, policy, now))
     }
 
+    /// A record no longer waits for its key, though it is not finished.
+    pub(crate) fn withdraw(&mut self, offset: Offset) {
+        if let Some(keyed) = self.records.get_mut(&offset)
+            && keyed.standing == Standing::Waits
+        {
+            keyed.standing = Standing::Outside;
+            self.waiting.remove(&(keyed.key, offset));
+        }
+    }
+
     /// A record is finished. The next of its key may be admitted by it.
     pub(crate) fn leave(
         &mut self,

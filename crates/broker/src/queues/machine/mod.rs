@@ -16,7 +16,7 @@
 //! knowledge of topics, protocols or records' bytes; chance comes from a seed. Work is done on words of 64 offsets, and
 //! memory is taken for what is leased, delayed or retried, never for what merely lies in the log.
 //!
-//! Start with [`partition`], which knows the state of each record, then [`scan`] (how records come in), [`receive`] and
+//! Start with [`partition`], which knows the state of each record, then [`scan`] and [`sort`] (how records come in), [`receive`] and
 //! [`settle`] (how they go out), [`comeback`] (what happens to those that fail) and [`clock`]. [`flow`] is what all events
 //! share: moving records between states, and what follows from it. [`write`] is what is written down, [`restore`] the
 //! way back.
@@ -36,8 +36,10 @@ mod keys;
 mod leases;
 mod length;
 mod partition;
+mod pick;
 mod progress;
 mod rate;
+mod receipts;
 mod receive;
 mod restore;
 mod retention;
@@ -45,6 +47,7 @@ mod run;
 mod scan;
 mod settle;
 mod slab;
+mod sort;
 mod stats;
 mod waiting;
 mod write;
@@ -74,11 +77,12 @@ pub(crate) use self::bits::BlockBits;
 pub use self::effect::{DeadLetter, DeathReason, Delivery, Effects, Redelivered, ScanRequest};
 pub use self::history::Span;
 pub use self::partition::RecordState;
+pub use self::receipts::ReceiptError;
 pub use self::receive::ReceiveRefused;
 pub use self::restore::{PartitionBounds, Setup};
 pub use self::run::{Part, Run};
 pub use self::scan::{Content, ScannedBatch, ScannedRecord};
-pub use self::settle::{Answers, ReceiptError, Retry};
+pub use self::settle::{Answers, Retry};
 pub use self::stats::{Depth, Totals};
 pub use self::waiting::{Patience, Receive};
 pub use self::write::{IdsImage, LeaseImage, QueueImage, SeenId, Write};

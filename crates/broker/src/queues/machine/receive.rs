@@ -80,6 +80,9 @@ impl Queue {
             self.cancel(token);
         }
         for slot in self.leases.of(consumer) {
+            if let Some(lease) = self.leases.get(slot) {
+                self.wheel.cancel(lease.timer);
+            }
             self.end_lease(slot, Some(0), now, effects);
         }
         self.retire(consumer);

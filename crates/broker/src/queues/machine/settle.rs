@@ -1,34 +1,17 @@
 //! What consumers say of what was delivered to them: done, not done, still at it, hopeless.
 
-use millstream_record::{Offset, TimestampMs};
+use millstream_record::TimestampMs;
 use smallvec::SmallVec;
 
 use super::Queue;
 use super::effect::Effects;
 use super::flow::{Fate, Word, word_of};
-use super::leases::Holding;
-use super::partition::RecordState;
+use super::leases::{Holding, Lease};
+use super::receipts::{Claim, ReceiptError};
 use super::receive::words_of_part;
 use super::run::{Part, Run, gather};
 use super::write::{LeaseImage, Write};
 use crate::queues::ids::{LeaseNumber, PartitionIndex, Receipt};
-
-/// Why a receipt is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReceiptError {
-    /// The record is finished: acknowledged before, dead, expired, purged or dropped.
-    #[error("the record is finished already; drop the receipt")]
-    Finished,
-    /// The record was delivered again since.
-    #[error("the lease ended and the record was delivered again; drop the receipt")]
-    Superseded,
-    /// The lease has ended and the record was not delivered again yet: it can still be acknowledged or rejected.
-    #[error("the lease has ended; acknowledge the record if it is done, else drop the receipt")]
-    Lapsed,
-    /// No such delivery.
-    #[error("the receipt names no delivery of this queue")]
-    Unknown,
-}
 
 /// When a record that is given back is delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +26,6 @@ pub enum Retry {
 
 /// One for each receipt, in order.
 pub type Answers = Vec<Result<(), ReceiptError>>;
-
-/// What a receipt stands for.
-#[derive(Clone, Copy)]
-enum Claim {
-    /// A record that was held by a lease, and is no longer.
-    Held(Holding),
-    /// The lease is over, and nobody else has got the record since.
-    Lapsed,
-}
 
 /// Records of one word.
 #[derive(Default)]
@@ -204,48 +178,24 @@ impl Queue {
         self.conclude(now, effects);
     }
 
-    /// Takes a piece of a lease out, with its timer. What it still held is handed back.
+    /// Takes a piece of a lease out before its time. What it still held is handed back.
     pub(super) fn drop_lease(
         &mut self,
         slot: u32,
         effects: &mut Effects,
     ) -> Option<SmallVec<[Part; 1]>> {
+        self.wheel.cancel(self.leases.get(slot)?.timer);
+        Some(self.close_lease(slot, effects)?.parts)
+    }
+
+    /// Takes a piece of a lease off the books, whose timer is no longer set.
+    pub(super) fn close_lease(&mut self, slot: u32, effects: &mut Effects) -> Option<Lease> {
         let lease = self.leases.remove(slot)?;
-        self.wheel.cancel(lease.timer);
         effects.writes.push(Write::DropLease {
             number: lease.number,
             piece: lease.piece,
         });
-        Some(lease.parts)
-    }
-
-    /// Takes a record out of its lease, or finds that it may be spoken for without one.
-    fn claim(&mut self, receipt: &Receipt, effects: &mut Effects) -> Result<Claim, ReceiptError> {
-        match self.take_held(receipt, effects) {
-            Ok((slot, holding)) => {
-                self.drop_if_empty(slot, effects);
-                Ok(Claim::Held(holding))
-            }
-            Err(ReceiptError::Lapsed) => Ok(Claim::Lapsed),
-            Err(refused) => Err(refused),
-        }
-    }
-
-    /// Takes a record out of the piece of a lease that holds it.
-    fn take_held(
-        &mut self,
-        receipt: &Receipt,
-        effects: &mut Effects,
-    ) -> Result<(u32, Holding), ReceiptError> {
-        let Some((slot, holding)) = self.leases.take(receipt) else {
-            return Err(self.refusal(receipt));
-        };
-        if self.state(receipt.partition, receipt.offset) == Some(RecordState::Finished) {
-            // Retention or compaction took it meanwhile.
-            self.drop_if_empty(slot, effects);
-            return Err(ReceiptError::Finished);
-        }
-        Ok((slot, holding))
+        Some(lease)
     }
 
     fn finish_neighbours(
@@ -259,39 +209,9 @@ impl Queue {
         }
     }
 
-    fn drop_if_empty(&mut self, slot: u32, effects: &mut Effects) {
+    pub(super) fn drop_if_empty(&mut self, slot: u32, effects: &mut Effects) {
         if self.leases.get(slot).is_some_and(|lease| lease.left == 0) {
             self.drop_lease(slot, effects);
-        }
-    }
-
-    /// What is wrong with a receipt that no lease answers to.
-    fn refusal(&self, receipt: &Receipt) -> ReceiptError {
-        match self.state(receipt.partition, receipt.offset) {
-            None => ReceiptError::Unknown,
-            Some(RecordState::Finished) => ReceiptError::Finished,
-            Some(RecordState::Leased) if self.is_dying(receipt.partition, receipt.offset) => {
-                ReceiptError::Finished
-            }
-            Some(RecordState::Leased) => ReceiptError::Superseded,
-            Some(_) => self.refusal_of_open(receipt),
-        }
-    }
-
-    /// The same for a record that nobody holds. That the receipt's lease is not known may also mean that it was granted
-    /// before a crash and never written down.
-    fn refusal_of_open(&self, receipt: &Receipt) -> ReceiptError {
-        let history = &self.partitions[receipt.partition as usize].history;
-        let last = history.at(receipt.offset).map(|span| span.lease);
-        let is_of_earlier_life = receipt.lease.incarnation() < self.last_lease.incarnation();
-        if last == Some(receipt.lease) {
-            ReceiptError::Lapsed
-        } else if last.is_some_and(|last| last > receipt.lease) {
-            ReceiptError::Superseded
-        } else if is_of_earlier_life {
-            ReceiptError::Lapsed
-        } else {
-            ReceiptError::Unknown
         }
     }
 
@@ -365,17 +285,5 @@ impl Group {
         self.of = Some((slot, holding.number, holding.granted));
         let place = (receipt.partition, holding.priority);
         gather(&mut self.parts, place, word_of(receipt.offset));
-    }
-}
-
-/// The place that a receipt names.
-impl Receipt {
-    /// The receipt of a record that was delivered under `lease`.
-    pub fn new(lease: LeaseNumber, partition: PartitionIndex, offset: Offset) -> Self {
-        Self {
-            lease,
-            partition,
-            offset,
-        }
     }
 }

@@ -1,8 +1,12 @@
 //! The machine, by transcripts and by properties.
 
+mod everything;
 mod log;
 mod model;
 mod properties;
+mod size;
+mod transcript;
+mod words;
 mod world;
 
 use millstream_record::{Offset, TimestampMs};

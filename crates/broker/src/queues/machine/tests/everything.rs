@@ -1,0 +1,409 @@
+//! All policies at once, without a model: what must hold whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use millstream_record::Offset;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::log::{Entry, Log};
+use super::{ms, setup};
+use crate::queues::ids::{ConsumerId, QueueId, Receipt, RequestToken};
+use crate::queues::machine::{
+    Answers, Effects, Patience, Queue, Receive, RecordState, Redelivered, Retry, ScannedRecord,
+    Totals, Write,
+};
+use crate::queues::policy::{
+    Access, Backoff, KeyPolicy, LengthPolicy, Overflow, QueuePolicy, RatePolicy, RetryPolicy,
+};
+use crate::queues::record::{self, Entries};
+
+const QUEUE: QueueId = QueueId(3);
+
+#[derive(Clone, Debug)]
+enum Event {
+    Append {
+        partition: usize,
+        specs: Vec<(u8, u8, u8, i64, i64)>,
+    },
+    Receive {
+        consumer: u64,
+        max: u32,
+        credit: Option<u32>,
+    },
+    Settle {
+        which: Vec<usize>,
+        how: u8,
+    },
+    Gone {
+        consumer: u64,
+    },
+    Wait {
+        duration_ms: i64,
+    },
+    Policy {
+        policy: Box<QueuePolicy>,
+    },
+    Purge,
+    Restart,
+}
+
+prop_compose! {
+    fn policy()(
+        (dead_letters, priorities, delays, record_ttl, dead_letter_expired, filtered)
+            in any::<(bool, bool, bool, bool, bool, bool)>(),
+        window_records in 1..30_usize,
+        attempts_max in 0..4_u32,
+        jitter_percent in 0..=100_u8,
+        keys in proptest::option::of((1..3_u32, prop_oneof![Just(0_u32), 1..300_u32])),
+        dedup_window_ms in proptest::option::of(1..2_000_u64),
+        length in proptest::option::of((1..20_u64, any::<bool>())),
+        rate in proptest::option::of((1..50_u32, 1..10_u32)),
+        access in prop_oneof![Just(Access::Shared), Just(Access::SingleActive)],
+    ) -> QueuePolicy {
+        let number = |number| NonZeroU32::new(number).unwrap();
+        QueuePolicy {
+            window_records,
+            retry: RetryPolicy {
+                attempts_max: NonZeroU32::new(attempts_max),
+                backoff: Backoff::Exponential { delay_ms: 50 },
+                delay_ms_max: 1_000,
+                jitter_percent,
+            },
+            dead_letters, priorities, delays, record_ttl, dead_letter_expired, filtered,
+            keys: keys.map(|(most, interval_ms)| KeyPolicy { in_flight_max: number(most), interval_ms }),
+            dedup_window_ms,
+            length: length.map(|(records_max, dead)| LengthPolicy {
+                records_max,
+                overflow: if dead { Overflow::DeadLetterOldest } else { Overflow::DropOldest },
+            }),
+            rate: rate.map(|(per_second, burst)| RatePolicy {
+                per_second: number(per_second),
+                burst: number(burst),
+            }),
+            access,
+            consumer_idle_ms: 500,
+            ..QueuePolicy::default()
+        }
+    }
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let time = || prop_oneof![3 => Just(0_i64), 1 => 1..1_500_i64];
+    let spec = (0..16_u8, 0..12_u8, 0..4_u8, time(), time());
+    let event = prop_oneof![
+        4 => (0..3_usize, vec(spec, 1..12))
+            .prop_map(|(partition, specs)| Event::Append { partition, specs }),
+        5 => (0..3_u64, 1..8_u32, proptest::option::of(0..6_u32))
+            .prop_map(|(consumer, max, credit)| Event::Receive { consumer, max, credit }),
+        5 => (vec(any::<usize>(), 1..6), 0..6_u8)
+            .prop_map(|(which, how)| Event::Settle { which, how }),
+        1 => (0..3_u64).prop_map(|consumer| Event::Gone { consumer }),
+        4 => (0..700_i64).prop_map(|duration_ms| Event::Wait { duration_ms }),
+        1 => policy().prop_map(|policy| Event::Policy { policy: Box::new(policy) }),
+        1 => Just(Event::Purge),
+        1 => Just(Event::Restart),
+    ];
+    vec(event, 1..60)
+}
+
+struct Stage {
+    queue: Queue,
+    policy: QueuePolicy,
+    logs: Vec<Log>,
+    now: i64,
+    life: u32,
+    tokens: u64,
+    stored: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    receipts: Vec<Receipt>,
+    /// Nothing that is finished may ever be delivered.
+    finished: BTreeSet<(u32, Offset)>,
+}
+
+impl Stage {
+    fn new(policy: QueuePolicy, partitions: usize) -> Self {
+        let logs = vec![Log::default(); partitions];
+        let bounds = logs.iter().map(Log::bounds).collect();
+        let mut effects = Effects::default();
+        let queue = Queue::create(setup(policy.clone(), bounds, 1), ms(0), &mut effects);
+        let mut stage = Self {
+            queue,
+            policy,
+            logs,
+            now: 0,
+            life: 1,
+            tokens: 0,
+            stored: BTreeMap::new(),
+            receipts: Vec::new(),
+            finished: BTreeSet::new(),
+        };
+        stage.take(effects);
+        stage
+    }
+
+    fn happen(&mut self, event: Event) {
+        let (now, mut effects) = (ms(self.now), Effects::default());
+        match event {
+            Event::Append { partition, specs } => self.append(partition, specs, &mut effects),
+            Event::Receive {
+                consumer,
+                max,
+                credit,
+            } => {
+                self.receive(consumer, max, credit, &mut effects);
+            }
+            Event::Settle { which, how } => {
+                let mut picked: Vec<Receipt> = which
+                    .iter()
+                    .filter(|_| !self.receipts.is_empty())
+                    .map(|index| self.receipts[index % self.receipts.len()])
+                    .collect();
+                picked.sort_unstable();
+                self.settle(&picked, how, &mut effects);
+            }
+            Event::Gone { consumer } => {
+                self.queue
+                    .consumer_gone(ConsumerId(consumer), now, &mut effects);
+            }
+            Event::Wait { duration_ms } => return self.wait(duration_ms),
+            Event::Policy { policy } => {
+                self.policy = *policy;
+                self.queue
+                    .set_policy(self.policy.clone(), now, &mut effects);
+            }
+            Event::Purge => {
+                self.queue.purge(now, &mut effects);
+            }
+            Event::Restart => effects = self.restart(),
+        }
+        self.take(effects);
+    }
+
+    fn append(
+        &mut self,
+        partition: usize,
+        specs: Vec<(u8, u8, u8, i64, i64)>,
+        effects: &mut Effects,
+    ) {
+        let partition = partition % self.logs.len();
+        let log = &mut self.logs[partition];
+        for (kind, priority, name, delay, ttl) in specs {
+            let mut record = ScannedRecord::new(log.end(), ms(self.now));
+            record.priority = priority;
+            record.key = (name > 0).then_some(name.into());
+            record.id = (kind % 4 == 0).then_some(name.into());
+            record.wanted = kind != 5;
+            record.deliver_at = (delay > 0).then(|| ms(self.now + delay));
+            record.expires_at = (ttl > 0).then(|| ms(self.now + ttl));
+            log.entries.push(match kind {
+                0 => Entry::Gap,
+                1 => Entry::Control,
+                2 => Entry::Damaged,
+                _ => Entry::Record(record),
+            });
+        }
+        let end = log.end();
+        self.queue
+            .appended(partition as u32, end, ms(self.now), effects);
+    }
+
+    fn receive(&mut self, consumer: u64, max: u32, credit: Option<u32>, effects: &mut Effects) {
+        self.tokens += 1;
+        let until = Patience::Until(ms(self.now + 300));
+        let request = Receive {
+            token: RequestToken(self.tokens),
+            consumer: ConsumerId(consumer),
+            max,
+            visibility_ms: 400,
+            patience: credit.map_or(until, |credit| Patience::Standing { credit }),
+        };
+        self.queue.receive(request, ms(self.now), effects).unwrap();
+    }
+
+    fn settle(&mut self, receipts: &[Receipt], how: u8, effects: &mut Effects) {
+        let (now, mut answers) = (ms(self.now), Answers::new());
+        match how {
+            0..=2 => self.queue.ack(receipts, now, &mut answers, effects),
+            3 => self
+                .queue
+                .nack(receipts, Retry::AsPolicySays, now, &mut answers, effects),
+            4 => self.queue.reject(receipts, now, &mut answers, effects),
+            _ => self.queue.extend(receipts, 900, now, &mut answers, effects),
+        }
+        assert_eq!(answers.len(), receipts.len());
+    }
+
+    fn wait(&mut self, duration_ms: i64) {
+        let until = self.now + duration_ms;
+        let mut steps = 0;
+        while let Some(next) = self
+            .queue
+            .next_deadline()
+            .filter(|next| next.get() <= until)
+        {
+            self.now = self.now.max(next.get());
+            let mut effects = Effects::default();
+            self.queue.expire(ms(self.now), &mut effects);
+            self.take(effects);
+            steps += 1;
+            assert!(steps < 20_000, "time stands still at {}", self.now);
+        }
+        self.now = until;
+    }
+
+    fn restart(&mut self) -> Effects {
+        self.life += 1;
+        let stored: Vec<Write> = self
+            .stored
+            .iter()
+            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
+            .collect();
+        let bounds = self.logs.iter().map(Log::bounds).collect();
+        let mut effects = Effects::default();
+        let setup = setup(self.policy.clone(), bounds, self.life);
+        self.queue = Queue::restore(setup, stored, ms(self.now), &mut effects);
+        effects
+    }
+
+    fn take(&mut self, mut effects: Effects) {
+        while let Some(request) = effects.scans.pop() {
+            let log = &self.logs[request.partition as usize];
+            log.answer(&mut self.queue, &request, 5, self.now, &mut effects);
+        }
+        let mut keys: BTreeMap<(u32, u64), u32> = BTreeMap::new();
+        for delivery in &effects.deliveries {
+            for part in &delivery.parts {
+                for offset in part.run.offsets() {
+                    let place = (part.partition, offset);
+                    assert!(!self.finished.contains(&place), "{place:?} is finished");
+                    let receipt = Receipt::new(delivery.lease, part.partition, offset);
+                    self.receipts.push(receipt);
+                    let entry = self.logs[part.partition as usize].entries[offset.get() as usize];
+                    let Entry::Record(record) = entry else {
+                        panic!("{place:?} is no record");
+                    };
+                    let told = |again: &Redelivered| (again.partition, again.offset) == place;
+                    if delivery.redelivered.iter().any(told) {
+                        // It may have been delivered first under another policy.
+                        continue;
+                    }
+                    assert!(record.wanted || !self.policy.filtered);
+                    if let Some(key) = record.key {
+                        *keys.entry((part.partition, key)).or_default() += 1;
+                    }
+                }
+            }
+        }
+        // Deliveries of one event are out together.
+        if let Some(most) = self.policy.keys {
+            let most = most.in_flight_max.get();
+            assert!(
+                keys.values().all(|count| *count <= most),
+                "too many of a key"
+            );
+        }
+        let mut entries = Entries::new();
+        record::add_entries(QUEUE, &effects.writes, &mut entries);
+        for (key, value) in entries {
+            match value {
+                Some(value) => self.stored.insert(key, value),
+                None => self.stored.remove(&key),
+            };
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let depth = self.queue.depth(None);
+        assert_eq!(
+            depth.open,
+            depth.ready + depth.leased + depth.parked + depth.behind_key + depth.waiting
+        );
+        let mut open = 0;
+        for (partition, log) in (0..).zip(&self.logs) {
+            for offset in (0..log.end().get()).map(Offset) {
+                let place = (partition, offset);
+                if self.queue.state(partition, offset) == Some(RecordState::Finished) {
+                    self.finished.insert(place);
+                } else {
+                    open += 1;
+                    assert!(
+                        !self.finished.contains(&place),
+                        "{place:?} came to life again"
+                    );
+                }
+            }
+        }
+        assert_eq!(depth.open, open);
+    }
+
+    /// Everybody does their work, and no policy stands in the way: nothing may be left.
+    fn finish_everything(&mut self) {
+        let policy = QueuePolicy {
+            access: Access::Shared,
+            rate: None,
+            ..self.policy.clone()
+        };
+        self.happen(Event::Policy {
+            policy: Box::new(policy),
+        });
+        for consumer in 0..3 {
+            self.happen(Event::Gone { consumer });
+        }
+        for _ in 0..600 {
+            let mut effects = Effects::default();
+            self.receive(9, 1_000, None, &mut effects);
+            self.take(effects);
+            let all = std::mem::take(&mut self.receipts);
+            let mut effects = Effects::default();
+            self.settle(&all, 0, &mut effects);
+            self.take(effects);
+            let jobs: Vec<_> = self.queue.burials().map(|letter| letter.job).collect();
+            for job in jobs {
+                let mut effects = Effects::default();
+                assert!(self.queue.buried(job, ms(self.now), &mut effects));
+                self.take(effects);
+            }
+            if self.queue.depth(None).open == 0 {
+                return self.nothing_is_left();
+            }
+            self.wait(300);
+        }
+        panic!("left: {:?}", self.queue.depth(None));
+    }
+
+    /// What is written down of a queue that has finished is little, and a restart finds it finished.
+    fn nothing_is_left(&mut self) {
+        self.wait(1_000_000);
+        let most = self.logs.len() * 2 + 1;
+        let ids = self.stored.keys().filter(|key| key[9] == 7).count();
+        assert!(
+            self.stored.len() - ids <= most,
+            "{} entries",
+            self.stored.len()
+        );
+        assert_eq!(ids, 0, "ids are forgotten");
+        let effects = self.restart();
+        self.take(effects);
+        assert_eq!(self.queue.depth(None).open, 0);
+        assert_eq!(*self.queue.totals(), Totals::default());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_and_nothing_comes_back(
+        policy in policy(),
+        partitions in 1..4_usize,
+        events in events(),
+    ) {
+        let mut stage = Stage::new(policy, partitions);
+        for event in events {
+            stage.happen(event);
+        }
+        stage.finish_everything();
+    }
+}

@@ -1,0 +1,152 @@
+//! What a queue takes in memory: bits for what is leased in order, nothing for what merely lies in the log.
+
+use std::num::NonZeroU32;
+
+use millstream_record::Offset;
+
+use super::{bounds, ms, setup};
+use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
+use crate::queues::machine::{
+    Answers, Content, Effects, Patience, Queue, Receive, ScannedBatch, ScannedRecord,
+};
+use crate::queues::policy::{KeyPolicy, QueuePolicy};
+
+const MILLION: i64 = 1_000_000;
+
+fn queue(policy: QueuePolicy, end: i64) -> (Queue, Effects) {
+    let mut effects = Effects::default();
+    let queue = Queue::create(setup(policy, vec![bounds(0, end)], 1), ms(0), &mut effects);
+    (queue, effects)
+}
+
+/// Answers the queue's questions about a log of so many records, each made by `record`.
+fn look(queue: &mut Queue, effects: &mut Effects, record: &impl Fn(Offset) -> ScannedRecord) {
+    while let Some(request) = effects.scans.pop() {
+        let to = request.from.get() + (request.records as i64).min(10_000);
+        let to = Offset(to.min(MILLION));
+        let offsets = (request.from.get()..to.get()).map(Offset);
+        let records: Vec<ScannedRecord> = offsets.map(record).collect();
+        let batch = ScannedBatch {
+            first: request.from,
+            last: to - 1,
+            content: if request.decode {
+                Content::Records(&records)
+            } else {
+                Content::Whole
+            },
+        };
+        queue.scanned(&request, to, &[batch], ms(0), effects);
+        effects.writes.clear();
+    }
+}
+
+fn plain(offset: Offset) -> ScannedRecord {
+    ScannedRecord::new(offset, ms(0))
+}
+
+fn receive(queue: &mut Queue, effects: &mut Effects) {
+    let request = Receive {
+        token: RequestToken(1),
+        consumer: ConsumerId(1),
+        max: 100,
+        visibility_ms: 30_000,
+        patience: Patience::Until(ms(0)),
+    };
+    queue.receive(request, ms(0), effects).unwrap();
+}
+
+/// Ten million may take 100 MB; here it is one.
+#[test]
+fn a_million_outstanding_take_few_bytes_each() {
+    let (mut queue, mut effects) = queue(QueuePolicy::default(), MILLION);
+    let empty = queue.heap_bytes();
+    assert!(empty < 2_000, "a backlog costs nothing: {empty} bytes");
+    let mut receipts: Vec<Receipt> = Vec::new();
+    while queue.depth(None).leased < MILLION as u64 {
+        look(&mut queue, &mut effects, &plain);
+        receive(&mut queue, &mut effects);
+        for delivery in effects.deliveries.drain(..) {
+            for part in delivery.parts {
+                let receipt = |offset| Receipt::new(delivery.lease, part.partition, offset);
+                receipts.extend(part.run.offsets().map(receipt));
+            }
+        }
+    }
+    receipts.retain(|receipt| receipt.offset.get() * 7_919 % 1_000 < 500);
+    for batch in receipts.chunks(100) {
+        queue.ack(batch, ms(0), &mut Answers::new(), &mut effects);
+        effects.writes.clear();
+    }
+    assert_eq!(queue.depth(None).leased, 500_000);
+    let bytes = queue.heap_bytes() - empty;
+    assert!(bytes < 4_000_000, "{bytes} bytes");
+
+    // All that are left come back at once: neighbours share what is remembered of them.
+    while queue.next_deadline().is_some_and(|next| next <= ms(60_000)) {
+        queue.expire(ms(60_000), &mut effects);
+        effects.writes.clear();
+    }
+    assert_eq!(queue.depth(None).ready, 500_000);
+    let bytes = queue.heap_bytes() - empty;
+    assert!(bytes < 4_000_000, "{bytes} bytes after they have come back");
+}
+
+#[test]
+fn a_million_delayed_take_less_than_64_bytes_each() {
+    let policy = QueuePolicy {
+        delays: true,
+        ..QueuePolicy::default()
+    };
+    let (mut queue, mut effects) = queue(policy, MILLION);
+    let empty = queue.heap_bytes();
+    let delayed = |offset: Offset| ScannedRecord {
+        deliver_at: Some(ms(1 + offset.get() * 7_919 % 3_600_000)),
+        ..plain(offset)
+    };
+    look(&mut queue, &mut effects, &delayed);
+    assert_eq!(queue.depth(None).parked, MILLION as u64);
+    let bytes = (queue.heap_bytes() - empty) as i64;
+    assert!(bytes < 40 * MILLION, "{} bytes each", bytes / MILLION);
+}
+
+/// However long the backlog, a queue with order by key knows no more than its window.
+#[test]
+fn order_by_key_takes_memory_for_the_window_only() {
+    let policy = QueuePolicy {
+        keys: Some(KeyPolicy {
+            in_flight_max: NonZeroU32::MIN,
+            interval_ms: 0,
+        }),
+        ..QueuePolicy::default()
+    };
+    let window = policy.window_records;
+    let (mut queue, mut effects) = queue(policy, MILLION);
+    let keyed = |offset: Offset| ScannedRecord {
+        key: Some(offset.get() as u64 % 50_000),
+        ..plain(offset)
+    };
+    look(&mut queue, &mut effects, &keyed);
+    let depth = queue.depth(None);
+    let ahead = (depth.ready + depth.behind_key) as usize;
+    assert!((window..window + 10_000).contains(&ahead), "{depth:?}");
+    assert!(
+        queue.heap_bytes() < window * 200,
+        "{} bytes",
+        queue.heap_bytes()
+    );
+}
+
+/// Ten thousand of them are ordinary.
+#[test]
+fn a_queue_at_rest_takes_next_to_nothing() {
+    let (mut queue, mut effects) = queue(QueuePolicy::default(), 1_000);
+    look(&mut queue, &mut effects, &plain);
+    while queue.depth(None).open > 0 {
+        receive(&mut queue, &mut effects);
+        let lease = effects.deliveries.pop().unwrap().lease;
+        assert_eq!(queue.ack_lease(lease, ms(0), &mut effects), 100);
+    }
+    queue.rest();
+    let bytes = queue.heap_bytes() + size_of::<Queue>();
+    assert!(bytes < 8_000, "{bytes} bytes");
+}

@@ -126,6 +126,10 @@ fn free(disk: &Path) -> u64 {
         .product()
 }
 
+fn in_memory(topic: &str) -> NewTopic {
+    NewTopic::new(topic).config("millstream.durability", "memory")
+}
+
 /// The value of the record at an offset.
 fn payload(number: i64) -> Vec<u8> {
     let mut payload = vec![number as u8; RECORD_BYTES];
@@ -215,6 +219,10 @@ async fn a_full_disk_refuses_records_and_nothing_else() {
         .create_topic(&NewTopic::new("other"), false)
         .await
         .unwrap();
+    client
+        .create_topic(&in_memory("volatile"), false)
+        .await
+        .unwrap();
     let mut peer = Peer::connect(server.address()).await;
     for number in 0..50 {
         assert_eq!(
@@ -227,6 +235,16 @@ async fn a_full_disk_refuses_records_and_nothing_else() {
     let ballast = Ballast::leaving(&disk, 3 << 20);
     let taken = fill_up(&server, "records", 50).await;
     server.wait_for_log("the disk is full");
+
+    // What is not for the disk is taken, in topics that were there and in new ones.
+    client.create_topic(&in_memory("new"), false).await.unwrap();
+    for topic in ["volatile", "new"] {
+        for number in 0..30 {
+            let (code, message) = append(&mut peer, topic, number).await;
+            assert_eq!(code, ErrorCode::NONE, "{topic}: {message}");
+        }
+        assert_holds(&read_all(&client, topic, 0).await, 0, 30);
+    }
 
     // Reads, commits and what makes room go on.
     assert_holds(&read_all(&client, "records", 0).await, 0, taken);

@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millstream_kafka::KafkaSettings;
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::messages::DeleteRecordsRequest;
 use millstream_kafka_wire::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -133,7 +134,7 @@ async fn deleted_records_do_not_make_their_producer_unknown() {
 #[tokio::test]
 async fn an_expired_producer_begins_anywhere() {
     let expiry = Duration::from_millis(300);
-    let served = Served::start_on(Default::default(), |settings| {
+    let served = Served::start_on(KafkaSettings::default(), |settings| {
         settings.slot.producer_expiry = expiry;
     })
     .await;

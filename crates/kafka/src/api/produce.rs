@@ -56,7 +56,7 @@ impl TopicAppends {
 pub(crate) async fn start(call: Call, request: ProduceRequest) -> Answering {
     let acks = request.acks;
     let topics = match refused_as_a_whole(&request) {
-        Some(code) => refuse_all(request, code),
+        Some(code) => refuse_all(&request, code),
         None => append_all(&call, request).await,
     };
     answer(call, acks, topics)
@@ -69,7 +69,7 @@ pub(crate) fn unsupported_version(
 ) -> Result<Answering, DecodeError> {
     let request = ProduceRequest::decode(reader, call.version)?;
     let acks = request.acks;
-    let topics = refuse_all(request, ErrorCode::UNSUPPORTED_VERSION);
+    let topics = refuse_all(&request, ErrorCode::UNSUPPORTED_VERSION);
     Ok(answer(call, acks, topics))
 }
 
@@ -83,7 +83,7 @@ fn refused_as_a_whole(request: &ProduceRequest) -> Option<ErrorCode> {
     }
 }
 
-fn refuse_all(request: ProduceRequest, code: ErrorCode) -> Vec<TopicAppends> {
+fn refuse_all(request: &ProduceRequest, code: ErrorCode) -> Vec<TopicAppends> {
     let topics = request.topic_data.iter().map(|topic| {
         let partitions = topic.partition_data.iter();
         TopicAppends {

@@ -41,11 +41,6 @@ impl Look {
     pub(super) fn next(&self) -> Moment {
         self.next
     }
-
-    #[cfg(test)]
-    pub(super) fn is_over(&self) -> bool {
-        self.began.is_none()
-    }
 }
 
 impl Groups {

@@ -66,7 +66,7 @@ async fn commit_for(stage: &Stage, groups: u32, partitions: u32) {
                 .map(|partition| partition_commit((topic, partition, 5)))
                 .collect(),
         };
-        let group = GroupId::new(&*format!("group-{number}"));
+        let group = GroupId::new(&format!("group-{number}"));
         let groups = stage.broker.groups();
         let results = groups.commit_offsets(&group, commit).await.unwrap();
         assert!(results.iter().all(Result::is_ok));
@@ -101,34 +101,6 @@ async fn offsets_expire_a_piece_at_a_time() {
     assert_eq!(groups_left(&stage), 1);
     stage.wait(2_000);
     assert_eq!(groups_left(&stage), 0);
-}
-
-#[tokio::test]
-#[ignore = "a measurement, see the figures it prints"]
-async fn how_long_a_look_takes() {
-    let stage = Stage::new().await;
-    commit_for(&stage, 10_000, 100).await;
-    for wait_ms in [2_000, 2_000, 1_000_000] {
-        let before = groups_left(&stage);
-        let mut pieces = vec![];
-        stage.clock.advance_ms(wait_ms);
-        loop {
-            let begun = std::time::Instant::now();
-            stage.wait(if pieces.is_empty() { 0 } else { 1 });
-            pieces.push(begun.elapsed());
-            if stage.broker.groups().alarms.look.lock().is_over() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        println!(
-            "{before} groups before, {} after: {} pieces, {:?} together, the longest {:?}",
-            groups_left(&stage),
-            pieces.len(),
-            pieces.iter().sum::<std::time::Duration>(),
-            pieces.iter().max().unwrap()
-        );
-    }
 }
 
 /// The task itself, on the machine's clock.

@@ -15,7 +15,7 @@ pub(crate) const BLOCK: u32 = 1 << 10;
 pub(crate) const WORDS: usize = 1_024;
 
 /// Words of a block.
-const BLOCK_WORDS: usize = 16;
+pub(crate) const BLOCK_WORDS: usize = 16;
 /// A leaf vector with room for more than this is given back when it is empty.
 const KEPT_LEAVES: usize = 4;
 

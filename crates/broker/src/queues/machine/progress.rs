@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use millstream_record::Offset;
 
-use super::bits::{BLOCK, BlockBits, CHUNK, ones, words_of};
+use super::bits::{BLOCK, BLOCK_WORDS, BlockBits, CHUNK, ones, words_of};
 use super::chunk::{Chunk, ChunkSlot, blocks_before};
 use super::partition::{Partition, slot_in};
 use super::run::{bit_of, chunk_of, chunks_of, offset_at};
@@ -16,18 +16,35 @@ impl Partition {
     /// Takes over what is written down of finished blocks.
     pub(crate) fn load_block(&mut self, block: i64, bits: &BlockBits) {
         let from = Offset(block * i64::from(BLOCK));
+        if from >= self.end {
+            return;
+        }
         let chunk = chunk_of(from);
         let index = (bit_of(from) / BLOCK) as usize;
         for (position, mask) in bits.iter().enumerate() {
-            self.finish(chunk, index * 16 + position, *mask);
+            let word = index * BLOCK_WORDS + position;
+            self.finish(chunk, word, *mask & self.within_end(chunk, word));
         }
         if let Some(slot) = self.open_chunk(chunk) {
             slot.stored |= 1 << index;
         }
     }
 
+    /// The offsets of a word that are before the end. What is written down of others cannot be meant.
+    pub(crate) fn within_end(&self, chunk: i64, word: usize) -> u64 {
+        let first = offset_at(chunk, word as u32 * 64);
+        match self.end - first {
+            i64::MIN..=0 => 0,
+            offsets @ 1..64 => u64::MAX >> (64 - offsets),
+            _ => u64::MAX,
+        }
+    }
+
     /// Takes over that a chunk was written down as finished.
     pub(crate) fn load_finished(&mut self, chunk: i64) {
+        if offset_at(chunk + 1, 0) > self.end {
+            return;
+        }
         if self.open_chunk(chunk).is_some() {
             self.set_finished(chunk);
             self.done_beyond_low += u64::from(CHUNK);

@@ -122,6 +122,7 @@ impl Queue {
             Write::Ids(image) => self.dedup.load(&image),
             Write::Cursor { partition, low } => {
                 if let Some(partition) = self.partitions.get_mut(partition as usize) {
+                    let low = low.min(partition.end);
                     *partition = Partition::starting_at(partition.index, low, partition.end);
                 }
             }
@@ -176,6 +177,7 @@ impl Queue {
         }
         // One that has nothing left is kept until its deadline, which takes it off the books.
         for image in leases.into_iter().rev() {
+            debug_assert!(image.number < self.last_lease.next(), "incarnations rise");
             self.hold(image);
         }
     }
@@ -185,7 +187,7 @@ impl Queue {
         let partition = self.partitions.get(part.partition as usize)?;
         let mut held: SmallVec<[Part; 1]> = SmallVec::new();
         for (chunk, word, mask) in words_of_part(part) {
-            let mut left = mask & !partition.known(chunk, word);
+            let mut left = mask & !partition.known(chunk, word) & partition.within_end(chunk, word);
             if !partition.history.is_empty() {
                 for bit in super::bits::ones(left) {
                     let offset = offset_at(chunk, word as u32 * 64 + bit);
@@ -195,8 +197,7 @@ impl Queue {
                     }
                 }
             }
-            let is_there = offset_at(chunk, word as u32 * 64) < partition.end;
-            if left != 0 && is_there {
+            if left != 0 {
                 match held.first_mut() {
                     Some(first) => first.run.put(word, left),
                     None => gather(

@@ -7,6 +7,7 @@ use super::bits::ones;
 use super::bury::Past;
 use super::effect::{DeathReason, Effects};
 use super::flow::{Fate, word_of};
+use super::history::Span;
 use super::keys::Entry;
 use super::run::{Part, Run, offset_at};
 use super::scan::{ScannedRecord, words_between};
@@ -37,7 +38,7 @@ impl Queue {
             }
             for bit in ones(fresh) {
                 let offset = offset_at(chunk, word as u32 * 64 + bit);
-                if !self.is_exhausted(index, offset, now, effects) {
+                if !self.condemn_spent(index, offset, now, effects) {
                     self.make_ready(index, word_of(offset), 0, now, effects);
                 }
             }
@@ -73,14 +74,18 @@ impl Queue {
             };
             self.wheel.insert(expiry, timer);
         }
-        if is_known {
-            // Delivered before the queue was loaded, or before its policy changed.
+        let is_spent = !is_known && self.spent(index, record.offset).is_some();
+        if is_known || is_spent {
+            // Delivered before the queue was loaded, or before its policy changed: it holds its key's place.
             let priority = self.priority(record);
             let key = record.key.filter(|_| self.policy.keys.is_some());
             if let (Some(key), Some(partition)) = (key, self.touch(index)) {
                 partition.keys.adopt(record.offset, key, priority);
             }
-        } else if !self.is_exhausted(index, record.offset, now, effects) {
+        }
+        if is_spent {
+            self.condemn_spent(index, record.offset, now, effects);
+        } else if !is_known {
             self.line_up(index, record, now, effects);
         }
     }
@@ -149,16 +154,21 @@ impl Queue {
         is_duplicate
     }
 
-    /// Whether a record had its last attempt before the queue was loaded; if so it is on its way.
-    fn is_exhausted(
+    /// What is known of a record that had its last attempt before the queue was loaded.
+    fn spent(&self, index: PartitionIndex, offset: Offset) -> Option<Span> {
+        let span = self.partitions[index as usize].history.at(offset).copied();
+        span.filter(|span| self.policy.retry.is_exhausted(span.attempts))
+    }
+
+    /// Condemns a record that had its last attempt before. Whether it had.
+    fn condemn_spent(
         &mut self,
         index: PartitionIndex,
         offset: Offset,
         now: TimestampMs,
         effects: &mut Effects,
     ) -> bool {
-        let span = self.partitions[index as usize].history.at(offset).copied();
-        let Some(span) = span.filter(|span| self.policy.retry.is_exhausted(span.attempts)) else {
+        let Some(span) = self.spent(index, offset) else {
             return false;
         };
         let (chunk, word, mask) = word_of(offset);

@@ -119,6 +119,8 @@ struct Stage {
     receipts: Vec<Receipt>,
     /// Nothing that is finished may ever be delivered.
     finished: BTreeSet<(u32, Offset)>,
+    /// The policy has always been that the records of a key come one after the other, and nothing else holds one back.
+    in_order: bool,
 }
 
 impl Stage {
@@ -127,6 +129,12 @@ impl Stage {
         let bounds = logs.iter().map(Log::bounds).collect();
         let mut effects = Effects::default();
         let queue = Queue::create(setup(policy.clone(), bounds, 1), ms(0), &mut effects);
+        let one_by_one = policy
+            .keys
+            .is_some_and(|keys| keys.in_flight_max.get() == 1);
+        let nothing_overtakes =
+            !policy.delays && policy.length.is_none() && !policy.dead_letter_expired;
+        let in_order = one_by_one && nothing_overtakes;
         let mut stage = Self {
             queue,
             policy,
@@ -137,6 +145,7 @@ impl Stage {
             stored: BTreeMap::new(),
             receipts: Vec::new(),
             finished: BTreeSet::new(),
+            in_order,
         };
         stage.take(effects);
         stage
@@ -169,6 +178,7 @@ impl Stage {
             Event::Wait { duration_ms } => return self.wait(duration_ms),
             Event::Policy { policy } => {
                 self.policy = *policy;
+                self.in_order = false;
                 self.queue
                     .set_policy(self.policy.clone(), now, &mut effects);
             }
@@ -283,6 +293,11 @@ impl Stage {
                     let Entry::Record(record) = entry else {
                         panic!("{place:?} is no record");
                     };
+                    if self.in_order
+                        && let Some(key) = record.key
+                    {
+                        self.check_turn(place, key);
+                    }
                     let told = |again: &Redelivered| (again.partition, again.offset) == place;
                     if delivery.redelivered.iter().any(told) {
                         // It may have been delivered first under another policy.
@@ -312,6 +327,22 @@ impl Stage {
             };
         }
         self.check();
+    }
+
+    /// Everything before it with the same key is finished.
+    fn check_turn(&self, (partition, offset): (u32, Offset), key: u64) {
+        let before = &self.logs[partition as usize].entries[..offset.get() as usize];
+        for (earlier, entry) in (0..).map(Offset).zip(before) {
+            let is_kin = matches!(entry, Entry::Record(record) if record.key == Some(key));
+            if is_kin {
+                let state = self.queue.state(partition, earlier);
+                assert_eq!(
+                    state,
+                    Some(RecordState::Finished),
+                    "{earlier} before {offset}"
+                );
+            }
+        }
     }
 
     fn check(&mut self) {
@@ -345,9 +376,11 @@ impl Stage {
             rate: None,
             ..self.policy.clone()
         };
+        let in_order = self.in_order;
         self.happen(Event::Policy {
             policy: Box::new(policy),
         });
+        self.in_order = in_order;
         for consumer in 0..3 {
             self.happen(Event::Gone { consumer });
         }

@@ -7,7 +7,7 @@ use millstream_record::Offset;
 use super::{bounds, ms, setup};
 use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
 use crate::queues::machine::{
-    Answers, Content, Effects, Patience, Queue, Receive, ScannedBatch, ScannedRecord,
+    Answers, Content, Effects, Patience, Queue, Receive, ScannedBatch, ScannedRecord, Write,
 };
 use crate::queues::policy::{KeyPolicy, QueuePolicy};
 
@@ -149,4 +149,37 @@ fn a_queue_at_rest_takes_next_to_nothing() {
     queue.rest();
     let bytes = queue.heap_bytes() + size_of::<Queue>();
     assert!(bytes < 8_000, "{bytes} bytes");
+}
+
+/// State that was damaged in a way its encoding does not show must not cost memory, nor finish what is to come.
+#[test]
+fn what_is_written_of_offsets_beyond_the_end_is_not_believed() {
+    let stored = [
+        Write::Cursor {
+            partition: 0,
+            low: Offset(20),
+        },
+        Write::Block {
+            partition: 0,
+            block: 0,
+            done: [u64::MAX; 16],
+        },
+        Write::Block {
+            partition: 0,
+            block: 1 << 44,
+            done: [1; 16],
+        },
+        Write::Finished {
+            partition: 0,
+            chunk: 1 << 38,
+        },
+    ];
+    let mut effects = Effects::default();
+    let setup = setup(QueuePolicy::default(), vec![bounds(0, 100)], 2);
+    let mut queue = Queue::restore(setup, stored, ms(0), &mut effects);
+    assert_eq!(queue.low_water_mark(0), Some(Offset(100)));
+    assert!(queue.heap_bytes() < 8_000);
+    queue.appended(0, Offset(130), ms(0), &mut effects);
+    look(&mut queue, &mut effects, &plain);
+    assert_eq!(queue.depth(None).open, 30);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use millstream_env::{Env, ManualClock, SeededRng};
 use millstream_store::{CommitError, Drive, Durability, PartitionId, Slot, SlotSettings, Ticket};
 
 use crate::model::{Batch, Effect, State};
+use crate::rot::{self, Rot};
 use crate::workload::{self, Maker};
 use crate::{model, observed};
 
@@ -28,6 +30,8 @@ pub struct Plan {
     faults: Faults,
     /// The disk fills up at times.
     fills: bool,
+    /// In the end a bit of what is durable turns over.
+    rots: bool,
     lives: u64,
     traced: bool,
 }
@@ -50,6 +54,7 @@ impl Plan {
             seed,
             faults,
             fills: seed % 10 == 8,
+            rots: seed % 10 >= 8,
             lives: 2 + seed % 4,
             traced: false,
         }
@@ -80,6 +85,9 @@ pub struct Fate {
     power_failures: u64,
     failures: u64,
     from_packs: u64,
+    rot_noticed: u64,
+    rot_refused: u64,
+    rot_harmless: u64,
     changes: u64,
 }
 
@@ -94,6 +102,9 @@ impl AddAssign for Fate {
         self.power_failures += other.power_failures;
         self.failures += other.failures;
         self.from_packs += other.from_packs;
+        self.rot_noticed += other.rot_noticed;
+        self.rot_refused += other.rot_refused;
+        self.rot_harmless += other.rot_harmless;
         self.changes += other.changes;
     }
 }
@@ -109,6 +120,9 @@ impl Fate {
             ("power failures", self.power_failures),
             ("failures of the slot", self.failures),
             ("partitions read from packs", self.from_packs),
+            ("damage in what is served", self.rot_noticed),
+            ("damage that keeps the slot from opening", self.rot_refused),
+            ("damage that does not matter", self.rot_harmless),
         ];
         for (what, count) in seen {
             assert!(count > 0, "no seed saw any {what}");
@@ -183,6 +197,11 @@ impl World {
         }
         let slot = self.open()?;
         self.check_all(&slot)?;
+        if self.plan.rots {
+            rot::outdate(&slot);
+            drop(slot);
+            self.rot()?;
+        }
         self.fate.changes = self.disk.changes();
         Ok(self.fate)
     }
@@ -591,6 +610,24 @@ impl World {
             self.say(|| "the plug was pulled".to_owned());
             self.floor = self.synced;
             self.disk.restart();
+        }
+        Ok(())
+    }
+
+    /// After a bit has turned over, everything is there or it is said what is not.
+    fn rot(&mut self) -> Result<(), String> {
+        self.disk.kill();
+        self.disk.set_faults(Faults::default());
+        let dirs = ["journal", "packs", "manifest"].map(|dir| Path::new(DIR).join(dir));
+        let dirs = dirs.each_ref().map(PathBuf::as_path);
+        let flipped = rot::flip(&self.disk, &self.rng, &dirs);
+        self.say(|| format!("a bit turned over: {flipped:?}"));
+        match Slot::open(Self::settings(), self.env()) {
+            Ok(slot) => match rot::check(&slot, &self.state)? {
+                Rot::Noticed => self.fate.rot_noticed += 1,
+                Rot::Harmless => self.fate.rot_harmless += 1,
+            },
+            Err(_) => self.fate.rot_refused += 1,
         }
         Ok(())
     }

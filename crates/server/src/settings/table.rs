@@ -327,7 +327,8 @@ pub static SETTINGS: &[Setting] = &[
         key: "disk-reserve",
         takes: "BYTES",
         group: Group::Storage,
-        doc: "New records are refused while less than this is free on the disk, so that what makes room still works.",
+        doc: "New records are refused while less than this (at most a sixteenth of the disk), and what settling still \
+              needs, is free: what makes room has to go on.",
         set: |settings, text| {
             bytes(text).map(|bytes| settings.broker.slot.disk_reserve_bytes = bytes)
         },

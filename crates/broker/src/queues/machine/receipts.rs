@@ -41,7 +41,7 @@ impl Queue {
         receipt: &Receipt,
         effects: &mut Effects,
     ) -> Result<Claim, ReceiptError> {
-        match self.take_held(receipt, effects) {
+        match self.take_held(receipt) {
             Ok((slot, holding)) => {
                 self.drop_if_empty(slot, effects);
                 Ok(Claim::Held(holding))
@@ -52,17 +52,12 @@ impl Queue {
     }
 
     /// Takes a record out of the piece of a lease that holds it.
-    pub(super) fn take_held(
-        &mut self,
-        receipt: &Receipt,
-        effects: &mut Effects,
-    ) -> Result<(u32, Holding), ReceiptError> {
+    pub(super) fn take_held(&mut self, receipt: &Receipt) -> Result<(u32, Holding), ReceiptError> {
         let Some((slot, holding)) = self.leases.take(receipt) else {
             return Err(self.refusal(receipt));
         };
         if self.state(receipt.partition, receipt.offset) == Some(RecordState::Finished) {
-            // Retention or compaction took it meanwhile.
-            self.drop_if_empty(slot, effects);
+            // Retention or compaction took it meanwhile. Should nothing be left of the lease, its deadline will end it.
             return Err(ReceiptError::Finished);
         }
         Ok((slot, holding))

@@ -108,10 +108,10 @@ impl Queue {
         };
         let mut group = Group::default();
         for receipt in receipts {
-            let mut held = self.take_held(receipt, effects);
+            let mut held = self.take_held(receipt);
             if held.is_err() {
                 self.give_back(&mut group, delay_ms, now, effects);
-                held = self.take_held(receipt, effects);
+                held = self.take_held(receipt);
             }
             answers.push(held.map(|_| ()));
             let Ok((slot, holding)) = held else { continue };
@@ -166,7 +166,7 @@ impl Queue {
         let deadline = now.saturating_add(i64::try_from(visibility_ms).unwrap_or(i64::MAX));
         let mut group = Group::default();
         for receipt in receipts {
-            let held = self.take_held(receipt, effects);
+            let held = self.take_held(receipt);
             answers.push(held.map(|_| ()));
             let Ok((slot, holding)) = held else { continue };
             if !group.takes(slot) {

@@ -72,6 +72,21 @@ impl Queued {
     }
 }
 
+impl Effects {
+    /// Shows them to readers.
+    pub(crate) fn publish(self) {
+        for (partition, batch, policy) in self.memory {
+            partition.publish_in_memory(batch, &policy);
+        }
+        for (partition, log_start) in self.trims {
+            partition.publish_trim(log_start);
+        }
+        for partition in self.drops {
+            partition.publish_drop();
+        }
+    }
+}
+
 /// The queue between the sequencer, which fills it in order, and the journal's threads.
 ///
 /// While one group is being written, the next may be taken once it is worth it: a group that is taken early is one that

@@ -3,25 +3,34 @@
 //! One lock per slot decides the order of all commits. Under it a commit is checked, its batches get their offsets, its
 //! state changes are applied, and it is queued for the journal; nothing is copied, encoded or written there. What was
 //! sequenced can only be lost together with everything after it.
+//!
+//! `check` refuses, `draft` is a commit that is being placed, `seal` draws the boundaries up to which is settled.
+
+mod check;
+mod draft;
+mod seal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use millstream_record::{LeaderEpoch, Offset, ProducerId, TimestampMs, header};
+use millstream_record::{LeaderEpoch, Offset, TimestampMs, header};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use check::check_partitions;
+use draft::{Draft, Undo};
+pub(crate) use seal::Sealed;
+
 use crate::commit::{Append, Appended, Sequenced};
 use crate::error::CommitError;
-use crate::ids::{JournalPosition, PartitionId};
+use crate::ids::JournalPosition;
 use crate::journal::entry::{AppendFrame, Frame, Kind};
-use crate::journal::queue::{Effects, Queue, Queued, QueuedAppend};
+use crate::journal::queue::{Queue, Queued, QueuedAppend};
 use crate::partition::Partition;
-use crate::policy::{Durability, Overflow};
+use crate::policy::Durability;
 use crate::producers::Verdict;
-use crate::state::keys::producer::ProducerState;
-use crate::state::{Checkpoint, State, keys};
+use crate::state::State;
 use crate::tail::TailBatch;
 use crate::ticket::{CommitNumber, Progress, Ticket};
 
@@ -68,16 +77,6 @@ struct Order {
     /// Partitions that changed since the last checkpoint.
     dirty: Vec<Arc<Partition>>,
     closed: bool,
-}
-
-/// Everything sequenced before a boundary in the journal, to be settled.
-pub(crate) struct Sealed {
-    /// The changes of the state table up to it.
-    pub(crate) checkpoint: Checkpoint,
-    /// The partitions that changed since the seal before, and where each ended.
-    pub(crate) partitions: Vec<(Arc<Partition>, Offset)>,
-    /// The boundary's own place in the order.
-    pub(crate) number: CommitNumber,
 }
 
 impl Sequencer {
@@ -278,107 +277,6 @@ impl Sequencer {
         }
     }
 
-    /// Draws a boundary: what was sequenced before it is handed out to be settled. The state table forgets `tombstones`.
-    /// With `clean`, nothing may follow and the slot counts as stopped in order. `None` while an earlier checkpoint is
-    /// not written.
-    pub(crate) fn seal(
-        &self,
-        wall: TimestampMs,
-        next_partition: impl FnOnce() -> PartitionId,
-        tombstones: &[PartitionId],
-        clean: bool,
-    ) -> Option<Sealed> {
-        let mut order = self.order.lock();
-        let mut puts = Vec::new();
-        let mut deletes: Vec<Bytes> = tombstones
-            .iter()
-            .map(|id| keys::dropped::key(*id))
-            .collect();
-        let partitions: Vec<_> = std::mem::take(&mut order.dirty)
-            .into_iter()
-            .map(|partition| {
-                let end = self.save(&partition, wall, &mut puts, &mut deletes);
-                (partition, end)
-            })
-            .collect();
-        let slot = keys::slot::SlotState {
-            leader_epoch: self.epoch,
-            next_partition: next_partition(),
-            clean,
-        };
-        puts.push((keys::slot::key(), slot.encode()));
-        self.state.apply(&puts, &deletes);
-        let Some(checkpoint) = self.state.freeze() else {
-            for (partition, _) in &partitions {
-                partition.sequence.lock().dirty = true;
-            }
-            order.dirty = partitions
-                .into_iter()
-                .map(|(partition, _)| partition)
-                .collect();
-            return None;
-        };
-        order.last = CommitNumber(order.last.0 + 1);
-        order.closed |= clean;
-        let frame = Frame::default();
-        self.queue.push(Queued {
-            number: order.last,
-            kind: Kind::Seal,
-            sync: true,
-            wall,
-            entry_bytes: frame.entry_bytes(),
-            frame,
-            appends: SmallVec::new(),
-            effects: Effects::default(),
-        });
-        Some(Sealed {
-            checkpoint,
-            partitions,
-            number: order.last,
-        })
-    }
-
-    /// Adds what the state table keeps of a partition. Returns where it ends.
-    fn save(
-        &self,
-        partition: &Partition,
-        wall: TimestampMs,
-        puts: &mut Vec<(Bytes, Bytes)>,
-        deletes: &mut Vec<Bytes>,
-    ) -> Offset {
-        let id = partition.id();
-        let mut sequence = partition.sequence.lock();
-        sequence.dirty = false;
-        if sequence.dropped {
-            deletes.push(keys::partition::key(id));
-            let producers = sequence.producers.iter().map(|(id, _)| id);
-            deletes.extend(producers.map(|producer| keys::producer::key(id, producer)));
-            puts.push((keys::dropped::key(id), keys::dropped::value()));
-            return sequence.next_offset;
-        }
-        let in_memory = partition.durability() == Durability::Memory;
-        let descriptor = keys::partition::PartitionState {
-            durability: partition.durability(),
-            log_start: sequence.log_start,
-            reserved: if in_memory {
-                sequence.reserved
-            } else {
-                sequence.next_offset
-            },
-            epochs: sequence.epochs.list().to_vec(),
-        };
-        puts.push((keys::partition::key(id), descriptor.encode()));
-        sequence.producers.expire(wall, self.producer_expiry);
-        for (producer, state) in sequence.producers.take_changes() {
-            let key = keys::producer::key(id, producer);
-            match state {
-                Some(state) => puts.push((key, state.encode())),
-                None => deletes.push(key),
-            }
-        }
-        sequence.next_offset
-    }
-
     /// Refuses commits from now on.
     pub(crate) fn close(&self) {
         self.order.lock().closed = true;
@@ -410,178 +308,6 @@ impl Target {
             copy: copy.then(|| BytesMut::from(&batch[..])),
         }
     }
-}
-
-/// Puts back what a refused commit had changed in one partition.
-struct Undo {
-    partition: Arc<Partition>,
-    next_offset: Offset,
-    reserved: Offset,
-    producer: Option<(ProducerId, Option<ProducerState>)>,
-}
-
-impl Undo {
-    fn run(self) {
-        let mut sequence = self.partition.sequence.lock();
-        sequence.next_offset = self.next_offset;
-        sequence.reserved = self.reserved;
-        if let Some((id, before)) = self.producer {
-            sequence.producers.restore(id, before);
-        }
-    }
-}
-
-/// What becomes of a commit.
-#[derive(Default)]
-struct Draft {
-    frame: Frame,
-    appends: SmallVec<[QueuedAppend; 1]>,
-    effects: Effects,
-    appended: SmallVec<[Appended; 1]>,
-    /// Partitions that got a batch, and its base offset.
-    touched: SmallVec<[(Arc<Partition>, Offset); 1]>,
-    /// A duplicate is durable when this is.
-    wait_for: CommitNumber,
-}
-
-impl Draft {
-    /// Takes over everything but the appends.
-    fn take_rest(&mut self, commit: &mut Resolved) {
-        for partition in &commit.opens {
-            self.frame
-                .opens
-                .push((partition.id(), partition.durability()));
-        }
-        for (partition, log_start) in commit.trims.drain(..) {
-            let mut sequence = partition.sequence.lock();
-            if log_start <= sequence.log_start {
-                continue;
-            }
-            sequence.log_start = log_start;
-            sequence.epochs.trim(log_start);
-            drop(sequence);
-            if partition.durability() != Durability::Memory {
-                self.frame.trims.push((partition.id(), log_start));
-            }
-            self.effects.trims.push((partition, log_start));
-        }
-        for partition in &commit.drops {
-            partition.sequence.lock().dropped = true;
-            self.frame.drops.push(partition.id());
-            self.effects.drops.push(Arc::clone(partition));
-        }
-        self.frame.puts = std::mem::take(&mut commit.puts);
-        self.frame.deletes = std::mem::take(&mut commit.deletes);
-    }
-
-    /// Whether the commit promises more than the page cache. What lets data be deleted from packs, or offsets be given
-    /// out, is always synced. State changes go with the partitions that the commit appends to, and are synced when there
-    /// are none.
-    fn needs_sync(&self, commit: &Resolved) -> bool {
-        let frame = &self.frame;
-        let lasting = frame.opens.is_empty() && frame.drops.is_empty();
-        if !(lasting && frame.trims.is_empty() && frame.reserves.is_empty()) {
-            return true;
-        }
-        let touched = self.touched.iter();
-        let parts = touched.map(|(partition, _)| partition.durability());
-        let strongest = parts.max().or(commit.promise).unwrap_or(Durability::Fsync);
-        strongest.max(commit.promise.unwrap_or(Durability::Memory)) == Durability::Fsync
-    }
-
-    /// Whether nothing that readers have not seen yet comes before this.
-    fn can_skip_journal(&self, durable: CommitNumber) -> bool {
-        let touched = self.touched.iter().map(|(partition, _)| partition);
-        let trimmed = self.effects.trims.iter().map(|(partition, _)| partition);
-        touched
-            .chain(trimmed)
-            .all(|partition| partition.sequence.lock().last_queued <= durable)
-    }
-
-    fn note_epochs(&self, epoch: LeaderEpoch) {
-        for (partition, base) in &self.touched {
-            partition.sequence.lock().epochs.note(epoch, *base);
-        }
-    }
-
-    fn partitions<'a>(&'a self, commit: &'a Resolved) -> impl Iterator<Item = &'a Arc<Partition>> {
-        let touched = self.touched.iter().map(|(partition, _)| partition);
-        let trimmed = self.effects.trims.iter().map(|(partition, _)| partition);
-        touched
-            .chain(trimmed)
-            .chain(&commit.opens)
-            .chain(&commit.drops)
-    }
-}
-
-impl Effects {
-    /// Shows them to readers.
-    pub(crate) fn publish(self) {
-        for (partition, batch, policy) in self.memory {
-            partition.publish_in_memory(batch, &policy);
-        }
-        for (partition, log_start) in self.trims {
-            partition.publish_trim(log_start);
-        }
-        for partition in self.drops {
-            partition.publish_drop();
-        }
-    }
-}
-
-/// Everything about a commit that can be refused before anything changes.
-fn check_partitions(commit: &Resolved) -> Result<(), CommitError> {
-    let mut appended: SmallVec<[(PartitionId, i64); 4]> = SmallVec::new();
-    for resolved in &commit.appends {
-        let header = &resolved.append.header;
-        for target in &resolved.targets {
-            check_target(target, u64::from(header.size_bytes))?;
-            appended.push((target.partition.id(), header.offset_count()));
-        }
-    }
-    for (partition, log_start) in &commit.trims {
-        let sequence = partition.sequence.lock();
-        if sequence.dropped {
-            return Err(CommitError::UnknownPartition(partition.id()));
-        }
-        let more = appended.iter().filter(|(id, _)| *id == partition.id());
-        let log_end = sequence.next_offset + more.map(|(_, count)| count).sum::<i64>();
-        if *log_start > log_end {
-            return Err(CommitError::TrimBeyondEnd {
-                partition: partition.id(),
-                offset: *log_start,
-                log_end,
-            });
-        }
-    }
-    for partition in &commit.drops {
-        if partition.sequence.lock().dropped {
-            return Err(CommitError::UnknownPartition(partition.id()));
-        }
-    }
-    Ok(())
-}
-
-fn check_target(target: &Target, batch_bytes: u64) -> Result<(), CommitError> {
-    let partition = &target.partition;
-    let sequence = partition.sequence.lock();
-    if sequence.dropped {
-        return Err(CommitError::UnknownPartition(partition.id()));
-    }
-    if target.copy.is_none() {
-        return Ok(());
-    }
-    let policy = sequence.policy.unwrap_or_default();
-    let bound_bytes = policy.memory_bytes;
-    let refuses = policy.overflow == Overflow::Refuse;
-    if batch_bytes > bound_bytes || (refuses && !partition.has_memory_for(batch_bytes, bound_bytes))
-    {
-        return Err(CommitError::MemoryFull {
-            partition: partition.id(),
-            bound_bytes,
-        });
-    }
-    Ok(())
 }
 
 /// Makes the copy of a batch what readers of a memory partition get.

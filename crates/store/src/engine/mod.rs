@@ -1,39 +1,40 @@
-//! An open slot, put together.
+//! An open slot, put together: `commits` is how commits get in, `journal` how they are written.
+
+mod commits;
+mod journal;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use millstream_env::{DiskLock, Env};
-use millstream_limits::{COMMIT_BYTES_MAX, STATE_KEY_BYTES_MAX};
-use millstream_record::{Offset, TimestampMs};
+use millstream_limits::COMMIT_BYTES_MAX;
+use millstream_record::TimestampMs;
 use parking_lot::{Condvar, Mutex, RwLock};
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use journal::mark_start;
+
 use crate::budget::Budget;
-use crate::commit::{Append, Commit, PartitionOpen, Sequenced};
-use crate::epochs::{Epochs, SlotEpoch};
-use crate::error::{CommitError, OpenError, SlotFailure, StoreError};
+use crate::epochs::SlotEpoch;
+use crate::error::{OpenError, SlotFailure, StoreError};
 use crate::ids::{JournalPosition, PackId, PartitionId};
 use crate::journal::arena::{Arena, Retirees};
-use crate::journal::composer::{Composed, Composer, Group};
-use crate::journal::entry::{AppendFrame, Frame};
+use crate::journal::composer::{Composer, Group};
 use crate::journal::queue::{Queue, Queued};
 use crate::journal::writer::{JournalWriter, Reach};
 use crate::manifest::Manifests;
 use crate::media::JournalMedium;
 use crate::pack::PackSet;
-use crate::partition::{Partition, PartitionOrigin};
+use crate::partition::Partition;
 use crate::policy::PartitionPolicy;
 use crate::recovery::{Recovered, recover};
 use crate::replay::RecoveryReport;
 use crate::room::Room;
-use crate::sequencer::{Resolved, ResolvedAppend, Sequencer, Target};
+use crate::sequencer::Sequencer;
 use crate::settings::{Drive, SlotSettings};
-use crate::state::{State, keys};
+use crate::state::State;
 use crate::stats::{Counters, SlotStats};
 use crate::ticket::Progress;
 
@@ -225,102 +226,6 @@ impl Engine {
         TimestampMs(self.env.clock.wall_ms())
     }
 
-    pub(crate) fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
-        if let Some(failure) = self.progress.failure() {
-            return Err(CommitError::Failed(failure.clone()));
-        }
-        self.check_size(&commit)?;
-        check_keys(&commit)?;
-        let resolved = self.resolve(commit)?;
-        self.sequencer
-            .sequence(resolved, self.room.refusal(), |commit| self.install(commit))
-    }
-
-    /// Puts opened partitions where they are found, and takes dropped ones away.
-    fn install(&self, commit: &Resolved) {
-        if commit.opens.is_empty() && commit.drops.is_empty() {
-            return;
-        }
-        let mut partitions = self.partitions.write();
-        for partition in &commit.opens {
-            partitions.insert(partition.id(), Arc::clone(partition));
-        }
-        let mut dropped = self.dropped.lock();
-        for partition in &commit.drops {
-            partitions.remove(&partition.id());
-            dropped.insert(partition.id(), Some(Arc::clone(partition)));
-        }
-    }
-
-    fn check_size(&self, commit: &Commit) -> Result<(), CommitError> {
-        let bytes = journal_bytes(commit);
-        if bytes > self.commit_bytes_max {
-            return Err(CommitError::TooLarge {
-                bytes,
-                max_bytes: self.commit_bytes_max,
-            });
-        }
-        Ok(())
-    }
-
-    fn resolve(&self, commit: Commit) -> Result<Resolved, CommitError> {
-        let opens = commit
-            .opens
-            .iter()
-            .map(|open| self.make_partition(open))
-            .collect::<Result<Vec<_>, _>>()?;
-        let find = |id: PartitionId| {
-            let opened = opens.iter().find(|partition| partition.id() == id).cloned();
-            opened
-                .or_else(|| self.partition(id))
-                .ok_or(CommitError::UnknownPartition(id))
-        };
-        let appends = commit
-            .appends
-            .into_iter()
-            .map(|append| resolve_append(append, find))
-            .collect::<Result<SmallVec<_>, _>>()?;
-        let trims = commit
-            .trims
-            .iter()
-            .map(|trim| Ok((find(trim.partition)?, trim.log_start)))
-            .collect::<Result<Vec<_>, CommitError>>()?;
-        let drops = commit
-            .drops
-            .iter()
-            .map(|id| find(*id))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Resolved {
-            wall: self.now(),
-            opens,
-            appends,
-            trims,
-            drops,
-            puts: commit.puts,
-            deletes: commit.deletes,
-            promise: commit.promise,
-        })
-    }
-
-    fn make_partition(&self, open: &PartitionOpen) -> Result<Arc<Partition>, CommitError> {
-        let reserved = open.id.0 < self.next_partition.load(Ordering::Relaxed);
-        if !reserved || self.partitions.read().contains_key(&open.id) {
-            return Err(CommitError::PartitionExists(open.id));
-        }
-        let origin = PartitionOrigin {
-            id: open.id,
-            durability: open.durability,
-            leader_epoch: Arc::clone(&self.epoch),
-            log_start: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            settled: Offset::ZERO,
-            epochs: Epochs::default(),
-            policy: Some(open.policy),
-        };
-        let partition = Partition::new(origin, Arc::clone(&self.packs), Arc::clone(&self.budget));
-        Ok(Arc::new(partition))
-    }
-
     pub(crate) fn partition(&self, id: PartitionId) -> Option<Arc<Partition>> {
         self.partitions.read().get(&id).cloned()
     }
@@ -345,95 +250,6 @@ impl Engine {
         }
     }
 
-    /// Writes and publishes one group. `false` when there was nothing to write, or no room for it.
-    pub(crate) fn step_journal(&self) -> bool {
-        if self.has_failed() {
-            return false;
-        }
-        let composed = self.composed.lock().pop_front();
-        if let Some(group) = composed {
-            return self.write(&mut self.writer.lock(), group);
-        }
-        let mut composer = self.composer.lock();
-        let Some(group) = self.compose(&mut composer) else {
-            return false;
-        };
-        let mut writer = self.writer.lock();
-        drop(composer);
-        self.write(&mut writer, group)
-    }
-
-    /// Composes a group and leaves it to be written.
-    pub(crate) fn step_composing(&self) -> bool {
-        if self.has_failed() {
-            return false;
-        }
-        let group = self.compose(&mut self.composer.lock());
-        let found = group.is_some();
-        self.composed.lock().extend(group);
-        found
-    }
-
-    fn has_failed(&self) -> bool {
-        let failed = self.progress.failure().is_some();
-        if failed {
-            self.queue.clear();
-        }
-        failed
-    }
-
-    fn compose(&self, composer: &mut Composer) -> Option<Group> {
-        let composed = composer.compose(self.reach.synced());
-        let stuck = matches!(composed, Ok(Composed::NoRoom));
-        self.look_for_room_if_due(composer.end(), stuck);
-        match composed {
-            Ok(Composed::Group(group)) => Some(group),
-            Ok(Composed::Idle | Composed::NoRoom) => None,
-            Err(failure) => {
-                self.fail(failure);
-                None
-            }
-        }
-    }
-
-    fn write(&self, writer: &mut JournalWriter, group: Group) -> bool {
-        let before = self.reach.written().0;
-        match writer.write(group) {
-            Ok(sealed) => {
-                let end = self.reach.written().0;
-                let settled = self.settled.load(Ordering::Acquire);
-                let due = self.settings.settle_after_bytes;
-                // At the first byte the settler learns that there is something, at the limit that it is enough.
-                let crossed = before <= settled || (before - settled < due && end - settled >= due);
-                if sealed.is_some() {
-                    *self.sealed.lock() = sealed;
-                }
-                if sealed.is_some() || crossed {
-                    self.settling.raise();
-                }
-                true
-            }
-            Err(failure) => {
-                self.fail(failure);
-                false
-            }
-        }
-    }
-
-    /// Looks at the disk's free space if that was long ago, in time or in bytes written since.
-    fn look_for_room_if_due(&self, end: JournalPosition, stuck: bool) {
-        let now = self.env.clock.monotonic();
-        let mut looked_at = self.room_looked_at.lock();
-        let due = looked_at.is_none_or(|(then, written)| {
-            let since = end.0 - written.0;
-            now.saturating_sub(then) >= ROOM_INTERVAL || since >= self.room.reserve_bytes() / 8
-        });
-        if due || stuck {
-            *looked_at = Some((now, end));
-            self.look_for_room(stuck);
-        }
-    }
-
     /// The position of the boundary that was drawn last, once the journal has written it.
     pub(crate) fn take_sealed(&self) -> Option<JournalPosition> {
         self.sealed.lock().take()
@@ -453,19 +269,6 @@ impl Engine {
         self.budget.set_open(true);
         self.failed.notify_waiters();
         self.settling.raise();
-    }
-
-    /// Looks at the disk's free space again. `stuck` says that what had to be written was just not to be had.
-    pub(crate) fn look_for_room(&self, stuck: bool) {
-        // What is settled needs its size once more, and the journal a file to go on in meanwhile.
-        let file_bytes = self.journal.room(JournalPosition::ZERO);
-        let was_full = self.room.is_full();
-        self.room
-            .refresh(self.unsettled_bytes() + file_bytes, stuck);
-        if self.room.is_full() && !was_full {
-            // There may be something to give back.
-            self.settling.raise();
-        }
     }
 
     /// Fails the slot for an error of settling, and returns whether it is one that passes.
@@ -508,78 +311,5 @@ impl Engine {
         };
         self.counters.fill(&mut stats);
         stats
-    }
-}
-
-fn resolve_append(
-    append: Append,
-    find: impl Fn(PartitionId) -> Result<Arc<Partition>, CommitError>,
-) -> Result<ResolvedAppend, CommitError> {
-    debug_assert!(!append.targets.is_empty(), "a batch goes somewhere");
-    debug_assert_eq!(append.batch.len(), append.header.size_bytes as usize);
-    let targets = append
-        .targets
-        .iter()
-        .map(|id| Ok(Target::new(find(*id)?, &append.batch)))
-        .collect::<Result<_, CommitError>>()?;
-    Ok(ResolvedAppend { append, targets })
-}
-
-/// What a commit takes in the journal at most.
-fn journal_bytes(commit: &Commit) -> u64 {
-    let frame = Frame {
-        opens: Vec::new(),
-        appends: commit
-            .appends
-            .iter()
-            .map(|append| AppendFrame {
-                batch_bytes: append.header.size_bytes,
-                last_offset_delta: 0,
-                max_timestamp: append.header.max_timestamp,
-                targets: append
-                    .targets
-                    .iter()
-                    .map(|id| (*id, Offset::ZERO))
-                    .collect(),
-            })
-            .collect(),
-        ..Frame::default()
-    };
-    let pair = |(key, value): &(Bytes, Bytes)| 8 + key.len() + value.len();
-    let rest = commit.puts.iter().map(pair).sum::<usize>()
-        + commit
-            .deletes
-            .iter()
-            .map(|key| 4 + key.len())
-            .sum::<usize>()
-        + 12 * (commit.opens.len() + commit.trims.len() + commit.drops.len());
-    (frame.entry_bytes() + rest) as u64
-}
-
-fn check_keys(commit: &Commit) -> Result<(), CommitError> {
-    let puts = commit.puts.iter().map(|(key, _)| key);
-    for key in puts.chain(&commit.deletes) {
-        if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX || keys::is_reserved(key) {
-            return Err(CommitError::BadKey {
-                max_bytes: STATE_KEY_BYTES_MAX,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Says in the journal, durably, that a new run begins: from here on a stop is not in order until it is said to be.
-fn mark_start(
-    composer: &mut Composer,
-    writer: &mut JournalWriter,
-    synced: JournalPosition,
-    settings: &SlotSettings,
-) -> Result<(), OpenError> {
-    let context = || format!("writing the journal in {}", settings.data_dir.display());
-    let full = || OpenError::io(context())(std::io::ErrorKind::StorageFull.into());
-    let failed = |failure| OpenError::io(context())(std::io::Error::other(failure));
-    match composer.compose(synced).map_err(failed)? {
-        Composed::Group(group) => writer.write(group).map(drop).map_err(failed),
-        Composed::Idle | Composed::NoRoom => Err(full()),
     }
 }

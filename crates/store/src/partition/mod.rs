@@ -2,13 +2,16 @@
 //!
 //! It has two sides, each with a lock of its own. [`Sequence`] is where the next batch goes; it is touched only while
 //! the slot's sequencer is held, and runs ahead of [`Visible`], which is what is durable and shown to readers, and moves
-//! when the journal publishes.
+//! when the journal publishes (`publish`). `search` finds records by their time.
+
+mod publish;
+mod search;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_record::{
-    Batch, BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence as SequenceNumber,
+    BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence as SequenceNumber,
     TimestampMs,
 };
 use parking_lot::Mutex;
@@ -17,8 +20,8 @@ use crate::budget::Budget;
 use crate::epochs::{Epochs, SlotEpoch};
 use crate::error::ReadError;
 use crate::ids::{JournalPosition, PartitionId};
-use crate::pack::{PackRead, PackSet, first_record_since, latest_record};
-use crate::policy::{Durability, Overflow, PartitionPolicy};
+use crate::pack::{PackRead, PackSet};
+use crate::policy::{Durability, PartitionPolicy};
 use crate::producers::Producers;
 use crate::tail::{Slices, Tail, TailBatch};
 use crate::ticket::CommitNumber;
@@ -212,61 +215,6 @@ impl Partition {
         Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)))
     }
 
-    /// The first record at or after the log start whose timestamp is at least `at`. Blocks when it has to look in packs.
-    pub fn offset_for_time(
-        &self,
-        at: TimestampMs,
-    ) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
-        let log_start = self.visible.lock().log_start;
-        // Once more after looking into the tail: what is missing there may just have been settled.
-        for _ in 0..2 {
-            if let Some(found) = self.packs.offset_for_time(self.id, at, log_start)? {
-                return Ok(Some(found));
-            }
-            let candidates = self.tail_batches(|batch| batch.max_timestamp >= at);
-            for batch in &candidates {
-                let found = Batch::parse(batch.bytes())
-                    .and_then(|batch| first_record_since(&batch, at, log_start))
-                    .map_err(|error| self.damaged(batch.base, &error))?;
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The record with the latest timestamp, the first of several. Blocks when it has to look in packs.
-    pub fn max_timestamp(&self) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
-        let log_start = self.visible.lock().log_start;
-        // Before the packs: a batch that is settled in between is then found twice rather than never.
-        let tail = self.tail_batches(|_| true);
-        let settled = self.packs.max_timestamp(self.id, log_start)?;
-        let mut best = settled;
-        let mut latest: Vec<&TailBatch> = tail.iter().collect();
-        latest.sort_by_key(|batch| (std::cmp::Reverse(batch.max_timestamp), batch.base));
-        for batch in latest {
-            if best.is_some_and(|(time, _)| batch.max_timestamp < time) {
-                break;
-            }
-            let found = Batch::parse(batch.bytes())
-                .and_then(|batch| latest_record(&batch, log_start))
-                .map_err(|error| self.damaged(batch.base, &error))?;
-            best = match (best, found) {
-                (Some(best), Some(found)) => {
-                    let earlier = found.0 == best.0 && found.1 < best.1;
-                    Some(if found.0 > best.0 || earlier {
-                        found
-                    } else {
-                        best
-                    })
-                }
-                (best, found) => best.or(found),
-            };
-        }
-        Ok(best)
-    }
-
     /// The latest leader epoch up to `epoch` in which something was appended, and the offset after its last record
     /// (KIP-101's `OffsetForLeaderEpoch`); `None` when there is none.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
@@ -333,99 +281,6 @@ impl Partition {
     /// Notes that a batch of this partition is in the journal buffer of that number. Returns whether it is the first there.
     pub(crate) fn note_buffer(&self, buffer: u64) -> bool {
         self.last_buffer.swap(buffer, Ordering::Relaxed) != buffer
-    }
-
-    /// Shows a batch to readers.
-    pub(crate) fn publish(&self, batch: TailBatch) {
-        let wakes = {
-            let mut visible = self.visible.lock();
-            visible.epochs.note(self.leader_epoch.get(), batch.base);
-            visible.high_watermark = batch.last.next();
-            if !visible.dropped {
-                visible.tail.push(batch);
-            }
-            std::mem::take(&mut visible.wakes)
-        };
-        wakes.iter().for_each(|wake| wake.fire());
-    }
-
-    /// Shows a batch of a memory partition to readers, and makes room for it where that is the policy.
-    pub(crate) fn publish_in_memory(&self, batch: TailBatch, policy: &PartitionPolicy) {
-        self.budget.add_memory(batch.size_bytes());
-        let mut visible = self.visible.lock();
-        let before = visible.tail.bytes() + batch.size_bytes() as u64;
-        if policy.overflow == Overflow::DropOldest {
-            let over_all = self.budget.memory_partitions_full(0);
-            let room = if over_all {
-                visible.tail.bytes()
-            } else {
-                policy.memory_bytes
-            };
-            let dropped_to = visible
-                .tail
-                .shrink_to(room.saturating_sub(batch.size_bytes() as u64));
-            let log_start = dropped_to.unwrap_or(batch.base);
-            visible.log_start = visible.log_start.max(log_start);
-        }
-        visible.epochs.note(self.leader_epoch.get(), batch.base);
-        visible.high_watermark = batch.last.next();
-        let log_start = visible.log_start;
-        visible.epochs.trim(log_start);
-        if !visible.dropped {
-            visible.tail.push(batch);
-        }
-        let freed = before - visible.tail.bytes();
-        let wakes = std::mem::take(&mut visible.wakes);
-        drop(visible);
-        self.budget.remove_memory(freed as usize);
-        wakes.iter().for_each(|wake| wake.fire());
-    }
-
-    /// Moves the log start up, for readers.
-    pub(crate) fn publish_trim(&self, log_start: Offset) {
-        let mut visible = self.visible.lock();
-        if log_start <= visible.log_start {
-            return;
-        }
-        visible.log_start = log_start;
-        visible.epochs.trim(log_start);
-        let before = visible.tail.bytes();
-        visible.tail.trim(log_start);
-        let freed = before - visible.tail.bytes();
-        let wakes = std::mem::take(&mut visible.wakes);
-        drop(visible);
-        self.release(freed);
-        wakes.iter().for_each(|wake| wake.fire());
-    }
-
-    /// Where retention would have the log of a memory partition start, if it takes anything.
-    pub(crate) fn expired_in_memory(&self, now: TimestampMs) -> Option<Offset> {
-        let policy = self.policy()?;
-        self.visible.lock().tail.expired(&policy, now)
-    }
-
-    /// Ends it, for readers.
-    pub(crate) fn publish_drop(&self) {
-        let mut visible = self.visible.lock();
-        visible.dropped = true;
-        let freed = visible.tail.bytes();
-        visible.tail.clear();
-        let wakes = std::mem::take(&mut visible.wakes);
-        drop(visible);
-        self.release(freed);
-        wakes.iter().for_each(|wake| wake.fire());
-    }
-
-    fn release(&self, bytes: u64) {
-        if self.durability == Durability::Memory {
-            self.budget.remove_memory(bytes as usize);
-        }
-    }
-
-    /// Whether a memory partition of at most `bound_bytes` takes `more_bytes` without dropping anything.
-    pub(crate) fn has_memory_for(&self, more_bytes: u64, bound_bytes: u64) -> bool {
-        self.visible.lock().tail.bytes() + more_bytes <= bound_bytes
-            && !self.budget.memory_partitions_full(more_bytes as usize)
     }
 
     /// How its records are kept, if anybody has said.
@@ -506,12 +361,6 @@ impl Partition {
             });
         }
         Ok(())
-    }
-
-    fn tail_batches(&self, wanted: impl Fn(&TailBatch) -> bool) -> Vec<TailBatch> {
-        let visible = self.visible.lock();
-        let batches = visible.tail.from(visible.log_start);
-        batches.filter(|batch| wanted(batch)).cloned().collect()
     }
 
     fn damaged(&self, offset: Offset, error: &BatchError) -> ReadError {

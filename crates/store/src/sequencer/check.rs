@@ -1,0 +1,63 @@
+//! What is refused before anything changes.
+
+use smallvec::SmallVec;
+
+use super::{Resolved, Target};
+use crate::error::CommitError;
+use crate::ids::PartitionId;
+use crate::policy::Overflow;
+
+/// Everything about a commit that can be refused before anything changes.
+pub(super) fn check_partitions(commit: &Resolved) -> Result<(), CommitError> {
+    let mut appended: SmallVec<[(PartitionId, i64); 4]> = SmallVec::new();
+    for resolved in &commit.appends {
+        let header = &resolved.append.header;
+        for target in &resolved.targets {
+            check_target(target, u64::from(header.size_bytes))?;
+            appended.push((target.partition.id(), header.offset_count()));
+        }
+    }
+    for (partition, log_start) in &commit.trims {
+        let sequence = partition.sequence.lock();
+        if sequence.dropped {
+            return Err(CommitError::UnknownPartition(partition.id()));
+        }
+        let more = appended.iter().filter(|(id, _)| *id == partition.id());
+        let log_end = sequence.next_offset + more.map(|(_, count)| count).sum::<i64>();
+        if *log_start > log_end {
+            return Err(CommitError::TrimBeyondEnd {
+                partition: partition.id(),
+                offset: *log_start,
+                log_end,
+            });
+        }
+    }
+    for partition in &commit.drops {
+        if partition.sequence.lock().dropped {
+            return Err(CommitError::UnknownPartition(partition.id()));
+        }
+    }
+    Ok(())
+}
+
+fn check_target(target: &Target, batch_bytes: u64) -> Result<(), CommitError> {
+    let partition = &target.partition;
+    let sequence = partition.sequence.lock();
+    if sequence.dropped {
+        return Err(CommitError::UnknownPartition(partition.id()));
+    }
+    if target.copy.is_none() {
+        return Ok(());
+    }
+    let policy = sequence.policy.unwrap_or_default();
+    let bound_bytes = policy.memory_bytes;
+    let refuses = policy.overflow == Overflow::Refuse;
+    if batch_bytes > bound_bytes || (refuses && !partition.has_memory_for(batch_bytes, bound_bytes))
+    {
+        return Err(CommitError::MemoryFull {
+            partition: partition.id(),
+            bound_bytes,
+        });
+    }
+    Ok(())
+}

@@ -115,10 +115,12 @@ impl Budget {
         self.notify();
     }
 
-    /// Waits until `bytes` fit. What is larger than the whole budget fits when nothing else is admitted.
-    pub(crate) async fn admit(self: Arc<Self>, bytes: usize) -> Admission {
+    /// Waits until `bytes` fit. What is larger than the whole budget fits when nothing else is admitted. Before it waits
+    /// it tells whoever can free memory.
+    pub(crate) async fn admit(self: Arc<Self>, bytes: usize, ask: impl FnOnce()) -> Admission {
         if !self.try_admit(bytes) {
             let _waiting = Waiting::new(&self);
+            ask();
             loop {
                 let freed = self.freed.notified();
                 if self.try_admit(bytes) {
@@ -202,10 +204,19 @@ mod tests {
     #[tokio::test]
     async fn producers_wait_for_room() {
         let budget = Arc::new(Budget::new(100));
-        let first = Arc::clone(&budget).admit(60).await;
-        let second = tokio::spawn(Arc::clone(&budget).admit(60));
+        let first = Arc::clone(&budget).admit(60, || ()).await;
+        let asked = Arc::new(AtomicBool::new(false));
+        let ask = {
+            let asked = Arc::clone(&asked);
+            move || asked.store(true, Ordering::Relaxed)
+        };
+        let second = tokio::spawn(Arc::clone(&budget).admit(60, ask));
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
+        assert!(
+            asked.load(Ordering::Relaxed),
+            "somebody is told that it waits"
+        );
         drop(first);
         drop(second.await.unwrap());
     }
@@ -214,7 +225,7 @@ mod tests {
     async fn cache_is_no_reason_to_wait() {
         let budget = Arc::new(Budget::new(100));
         budget.add_buffer(100);
-        let waiting = tokio::spawn(Arc::clone(&budget).admit(60));
+        let waiting = tokio::spawn(Arc::clone(&budget).admit(60, || ()));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         budget.set_evictable(70);
@@ -224,6 +235,6 @@ mod tests {
     #[tokio::test]
     async fn what_can_never_fit_goes_alone() {
         let budget = Arc::new(Budget::new(100));
-        drop(Arc::clone(&budget).admit(1000).await);
+        drop(Arc::clone(&budget).admit(1000, || ()).await);
     }
 }

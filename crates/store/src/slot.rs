@@ -67,7 +67,9 @@ impl Slot {
 
     /// Waits until there is memory for `bytes` more. Hold the admission until the commit has been sequenced.
     pub async fn admit(&self, bytes: usize) -> Admission {
-        Arc::clone(&self.engine().budget).admit(bytes).await
+        let engine = self.engine();
+        let ask = || engine.settling.raise();
+        Arc::clone(&engine.budget).admit(bytes, ask).await
     }
 
     /// Reserves a number for a partition that a commit will open. A number that is never used costs nothing.

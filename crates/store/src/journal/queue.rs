@@ -257,3 +257,84 @@ impl Queue {
         self.inner.lock().waiting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AHEAD_BYTES: usize = 1000;
+
+    fn queue() -> Queue {
+        Queue::new(Arc::new(Budget::new(1 << 20)), AHEAD_BYTES)
+    }
+
+    fn push(queue: &Queue, entry_bytes: usize) {
+        queue.push(Queued {
+            entry_bytes,
+            ..Queued::start(TimestampMs(0))
+        });
+    }
+
+    #[test]
+    fn while_a_group_is_written_only_a_large_one_is_taken() {
+        let queue = queue();
+        assert_eq!(queue.first_bytes(), None);
+        push(&queue, 10);
+        assert_eq!(queue.take(usize::MAX).len(), 1);
+
+        push(&queue, AHEAD_BYTES - 1);
+        assert_eq!(queue.first_bytes(), None, "it had better grow");
+        push(&queue, 1);
+        assert_eq!(queue.first_bytes(), Some(AHEAD_BYTES - 1));
+        assert_eq!(queue.take(usize::MAX).len(), 2);
+
+        push(&queue, 10 * AHEAD_BYTES);
+        assert_eq!(queue.first_bytes(), None, "two are under way");
+        queue.done(0);
+        assert_eq!(queue.first_bytes(), Some(10 * AHEAD_BYTES));
+        queue.done(0);
+        assert_eq!(queue.first_bytes(), Some(10 * AHEAD_BYTES));
+    }
+
+    #[test]
+    fn what_comes_while_a_thread_looks_for_more_is_not_slept_over() {
+        for turn in [Turn::First, Turn::Second] {
+            let queue = queue();
+            push(&queue, 10);
+            assert_eq!(queue.take(usize::MAX).len(), 1);
+            queue.done(0);
+            // Nobody is woken for this: whoever has just written a group sees it.
+            push(&queue, 10);
+            assert!(queue.wait(turn, None), "it does not wait");
+            assert_eq!(queue.first_bytes(), Some(10));
+        }
+    }
+
+    #[test]
+    fn both_threads_wake_for_what_they_are_there_for() {
+        let queue = Arc::new(queue());
+        let waiting = [Turn::First, Turn::Second].map(|turn| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                let mut taken = 0;
+                while queue.wait(turn, None) {
+                    while queue.first_bytes().is_some() {
+                        taken += queue.take(AHEAD_BYTES).len();
+                        std::thread::yield_now();
+                        queue.done(0);
+                    }
+                }
+                taken
+            })
+        });
+        for bytes in 0..2000 {
+            push(&queue, bytes % 400);
+        }
+        while !queue.is_empty() {
+            std::thread::yield_now();
+        }
+        queue.close();
+        let taken = waiting.map(|thread| thread.join().unwrap());
+        assert_eq!(taken.iter().sum::<usize>(), 2000);
+    }
+}

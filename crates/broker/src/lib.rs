@@ -25,6 +25,7 @@ pub mod topics;
 mod blocking;
 mod broker;
 mod error;
+mod fields;
 mod identity;
 mod keys;
 mod server_settings;

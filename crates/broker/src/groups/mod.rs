@@ -21,6 +21,7 @@ mod record;
 mod request;
 mod settings;
 
+pub use crate::fields::RecordError;
 pub use driver::{
     GroupDescription, GroupListing, Groups, GroupsLoadError, MemberDescription, OffsetCommit,
     PartitionCommit,
@@ -29,7 +30,6 @@ pub use error::GroupError;
 pub use ids::{Generation, GroupId, InstanceId, MemberId};
 pub use machine::GroupState;
 pub use offsets::{CommittedOffset, OffsetKey};
-pub use record::RecordError;
 pub use request::{
     JoinRefused, JoinRequest, Joined, JoinedMember, Leaving, MemberProtocol, MemberRef,
     SyncRequest, Synced,

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use super::Groups;
 use super::cell::Cell;
+use crate::fields::RecordError;
 use crate::groups::ids::GroupId;
 use crate::groups::machine::ClassicGroup;
-use crate::groups::record::{RecordError, group, offset};
+use crate::groups::record::{group, offset};
 use crate::groups::settings::GroupSettings;
 
 /// Why the groups could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupsLoadError {
     /// A record is damaged, or a newer server wrote it.
-    #[error(transparent)]
+    #[error("reading the consumer groups: {0}")]
     Record(#[from] RecordError),
     /// The state table could not be read.
     #[error(transparent)]

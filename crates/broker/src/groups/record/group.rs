@@ -19,8 +19,9 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_record::TimestampMs;
 
-use super::fields::{Fields, put_bytes, put_optional, utf8};
-use super::{KEY_PREFIX, RecordError};
+use super::KEY_PREFIX;
+use crate::fields::RecordError;
+use crate::fields::{Fields, put_bytes, put_optional, utf8};
 use crate::groups::ids::{Generation, GroupId, InstanceId, MemberId};
 use crate::groups::machine::{GroupImage, ImagePhase, MemberProfile};
 use crate::groups::request::MemberProtocol;

@@ -11,20 +11,8 @@
 //!
 //! A group without a record has never been in a generation: it is there because it has offsets.
 
-mod fields;
 pub(crate) mod group;
 pub(crate) mod offset;
 
 /// What every key of groups starts with.
 pub(crate) const KEY_PREFIX: &[u8] = &[0x03];
-
-/// Why a record cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// It was written by a newer server.
-    #[error("a group's record has format {0}, which a newer server wrote; start that one")]
-    Newer(u8),
-    /// It does not hold together.
-    #[error("a group's record is damaged: {0}")]
-    Damaged(&'static str),
-}

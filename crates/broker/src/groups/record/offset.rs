@@ -14,8 +14,9 @@ use millstream_catalog::TopicId;
 use millstream_record::{LeaderEpoch, Offset, TimestampMs};
 use uuid::Uuid;
 
-use super::fields::{Fields, put_bytes, utf8};
-use super::{KEY_PREFIX, RecordError};
+use super::KEY_PREFIX;
+use crate::fields::RecordError;
+use crate::fields::{Fields, put_bytes, utf8};
 use crate::groups::ids::GroupId;
 use crate::groups::offsets::{CommittedOffset, OffsetKey};
 

@@ -8,8 +8,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::RecordError;
-use super::fields::Fields;
+use crate::fields::Fields;
+use crate::fields::RecordError;
 use crate::queues::machine::BlockBits;
 
 const FIRST: u8 = 1;

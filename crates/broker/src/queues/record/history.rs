@@ -11,9 +11,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::RecordError;
-use super::fields::Fields;
 use super::lease::priority;
+use crate::fields::Fields;
+use crate::fields::RecordError;
 use crate::queues::ids::LeaseNumber;
 use crate::queues::machine::Span;
 

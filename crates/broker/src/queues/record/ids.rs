@@ -7,8 +7,8 @@
 use bytes::{BufMut, BytesMut};
 use millstream_record::Offset;
 
-use super::RecordError;
-use super::fields::Fields;
+use crate::fields::Fields;
+use crate::fields::RecordError;
 use crate::queues::ids::PartitionIndex;
 use crate::queues::machine::{IdsImage, SeenId};
 

@@ -15,8 +15,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use millstream_limits::QUEUE_PRIORITIES;
 use smallvec::SmallVec;
 
-use super::RecordError;
-use super::fields::Fields;
+use crate::fields::Fields;
+use crate::fields::RecordError;
 use crate::queues::ids::{ConsumerId, LeaseNumber};
 use crate::queues::machine::{LeaseImage, Part, Run};
 

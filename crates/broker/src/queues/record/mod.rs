@@ -19,7 +19,6 @@
 //! within a block 129.
 
 mod block;
-mod fields;
 mod history;
 mod ids;
 mod lease;
@@ -31,9 +30,13 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_record::Offset;
 
-use self::fields::{Fields, put_format};
 use super::ids::{LeaseNumber, QueueId};
 use super::machine::{QueueImage, Write};
+use crate::fields::Fields;
+pub use crate::fields::RecordError;
+
+/// The layout of values that is written.
+const FORMAT: u8 = 1;
 
 /// The byte that every key of queues starts with.
 const KEY_PREFIX: u8 = 0x04;
@@ -45,17 +48,6 @@ const FINISHED: u8 = 0x04;
 const HISTORY: u8 = 0x05;
 const LEASE: u8 = 0x06;
 const IDS: u8 = 0x07;
-
-/// Why an entry cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// It was written by a newer server.
-    #[error("a queue's entry has format {0}, which a newer server wrote; start that one")]
-    Newer(u8),
-    /// It does not hold together.
-    #[error("a queue's entry is damaged: {0}")]
-    Damaged(&'static str),
-}
 
 /// Entries by their key; no value means that the entry is to be deleted.
 pub type Entries = BTreeMap<Bytes, Option<Bytes>>;
@@ -81,7 +73,7 @@ pub fn decode(queue: QueueId, key: &[u8], value: &[u8]) -> Result<Write, RecordE
     let key = key
         .strip_prefix(&*prefix(queue))
         .ok_or(RecordError::Damaged("not a key of this queue"))?;
-    let (mut key, mut value) = (Fields(key), Fields::of_value(value)?);
+    let (mut key, mut value) = (Fields(key), Fields::of_value(value, FORMAT)?);
     let write = match key.u8()? {
         QUEUE => Write::Queue(QueueImage {
             paused: value.bool()?,
@@ -154,7 +146,7 @@ fn key(queue: QueueId, write: &Write) -> Bytes {
 
 fn value(write: &Write) -> Option<Bytes> {
     let mut out = BytesMut::new();
-    put_format(&mut out);
+    out.put_u8(FORMAT);
     match write {
         Write::Queue(image) => out.put_u8(image.paused.into()),
         Write::Cursor { low, .. } => put_offset(&mut out, *low),

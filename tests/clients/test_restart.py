@@ -112,16 +112,7 @@ def test_group_of_a_memory_topic_is_told_of_the_loss(name, own_server: Server, a
 @pytest.mark.parametrize("name", [spec.name for spec in SPECS if "told" in spec.can])
 def test_reader_of_an_os_topic_is_told_of_the_loss(name, own_server: Server, agents, new_name):
     """The data directory goes back to how it was before the last records: a power cut that took what was not synced."""
-    topic = new_name("os")
-    client, writer = agents.another(name, own_server.bootstrap), agents.another("confluent", own_server.bootstrap)
-    writer("create_topic", topic=topic, partitions=1, configs={"millstream.durability": "os"})
-    writer("produce", topic=topic, records=numbered(50))
-    kept = image_of(own_server)
-    writer("produce", topic=topic, records=numbered(50, start=50))
-    joined(client, topic, new_name("group"), reset="none", start=[[topic, 0, 0]])
-    eventually(lambda: len(received(client)) == 100, 30)
-
-    go_back_to(kept, own_server)
+    topic, client, writer = read_and_lost(name, own_server, agents, new_name)
     # New records take the offsets of those that were lost: only the leader epoch tells them apart.
     writer("produce", topic=topic, records=numbered(80, start=1000))
     eventually(lambda: told(client), 30, why=lambda: client("tell", member="m", what="state")["errors"])
@@ -132,18 +123,23 @@ def test_reader_of_an_os_topic_is_told_of_the_loss(name, own_server: Server, age
 @pytest.mark.parametrize("name", [spec.name for spec in SPECS if "told" in spec.can])
 def test_reader_beyond_the_end_of_an_os_topic_is_told(name, own_server: Server, agents, new_name):
     """As above, and nobody writes again: the reader stands beyond the end of what survived."""
+    topic, client, writer = read_and_lost(name, own_server, agents, new_name)
+    eventually(lambda: told(client), 30, why=lambda: client("tell", member="m", what="state")["errors"])
+    assert writer("list_offsets", topic=topic, at="latest") == {"0": 50}
+
+
+def read_and_lost(name: str, server: Server, agents, new_name):
+    """A reader of the given client that has had 100 records of an `os` topic, of which the last 50 are lost then."""
     topic = new_name("os")
-    client, writer = agents.another(name, own_server.bootstrap), agents.another("confluent", own_server.bootstrap)
+    client, writer = agents.another(name, server.bootstrap), agents.another("confluent", server.bootstrap)
     writer("create_topic", topic=topic, partitions=1, configs={"millstream.durability": "os"})
     writer("produce", topic=topic, records=numbered(50))
-    kept = image_of(own_server)
+    kept = image_of(server)
     writer("produce", topic=topic, records=numbered(50, start=50))
     joined(client, topic, new_name("group"), reset="none", start=[[topic, 0, 0]])
     eventually(lambda: len(received(client)) == 100, 30)
-
-    go_back_to(kept, own_server)
-    eventually(lambda: told(client), 30, why=lambda: client("tell", member="m", what="state")["errors"])
-    assert writer("list_offsets", topic=topic, at="latest") == {"0": 50}
+    go_back_to(kept, server)
+    return topic, client, writer
 
 
 def go_back_to(image: Path, server: Server) -> None:

@@ -14,7 +14,7 @@ use crate::blocking::Blocking;
 use crate::error::OpenError;
 use crate::groups::{self, Groups};
 use crate::identity;
-use crate::produce::ProducerIds;
+use crate::produce::{ProducerIds, Rotor};
 use crate::server_settings;
 use crate::settings::BrokerSettings;
 use crate::streams::ReadBudget;
@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     /// What topics there are, for everyone else. Written with the catalogue held.
     pub(crate) registry: RwLock<Registry>,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) rotor: Rotor,
     /// What clients have changed of the server's settings: held from the check of a change until it is sequenced.
     pub(crate) server_settings: Mutex<ServerSettings>,
     pub(crate) groups: Groups,
@@ -81,6 +82,7 @@ impl Broker {
             catalog: Mutex::new(catalog),
             registry: RwLock::new(registry),
             producer_ids,
+            rotor: Rotor::default(),
             server_settings,
             groups,
             cluster_id,

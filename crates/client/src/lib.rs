@@ -14,7 +14,6 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
-pub mod partitioner;
 mod producer;
 
 pub use admin::configs::{ConfigChange, ConfigEntry, Resource};
@@ -29,4 +28,5 @@ pub use connection::{Answer, Connection, Written};
 pub use consumer::group::{GroupConfig, GroupConsumer, GroupEvent};
 pub use consumer::{Chunk, Consumer, ConsumerConfig, StartAt};
 pub use error::ClientError;
+pub use millstream_record::partitioner;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig};

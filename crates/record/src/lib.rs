@@ -18,6 +18,7 @@ mod compression;
 pub mod error;
 pub mod header;
 mod ids;
+pub mod partitioner;
 pub mod record;
 pub mod records;
 pub mod rewrite;

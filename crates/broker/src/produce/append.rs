@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use millstream_record::{ProducerEpoch, ProducerId};
-use millstream_store::{Admission, Append, Appended, Commit, Ticket};
-use smallvec::smallvec;
+use millstream_store::{Admission, Appended, Commit, Ticket};
 
 use super::accept::{Accepted, accept, takes_long};
+use super::publish::append_of;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::topics::PartitionHandle;
@@ -85,12 +85,7 @@ impl Broker {
         partition: &PartitionHandle,
         accepted: Accepted,
     ) -> Result<Appending, BrokerError> {
-        let append = Append {
-            targets: smallvec![partition.log.id()],
-            header: accepted.batch.header,
-            batch: accepted.batch.bytes,
-            stamp: accepted.stamp,
-        };
+        let append = append_of(accepted, partition.log.id());
         let sequenced = self.inner.slot.commit(Commit::append(append))?;
         Ok(Appending {
             appended: sequenced.appends[0],

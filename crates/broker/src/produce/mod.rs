@@ -2,11 +2,15 @@
 //!
 //! [`Broker::append`](crate::Broker::append) is the hot path. It reads a batch's bytes once, for the checksum, and hands
 //! them on as they are; only a topic that asks for more (its own codec or timestamps, keys, an earliest timestamp) has
-//! them decoded or copied.
+//! them decoded or copied. [`Broker::publish`](crate::Broker::publish) is for protocols that bring records one by one: it
+//! chooses partitions and makes the batches.
 
 mod accept;
 mod append;
 mod producer_ids;
+mod publish;
 
 pub use append::Appending;
 pub(crate) use producer_ids::ProducerIds;
+pub(crate) use publish::Rotor;
+pub use publish::{NewMessage, Published};

@@ -6,6 +6,7 @@ mod fetch_memory;
 mod fetch_model;
 mod offsets;
 mod produce;
+mod publish;
 mod restart;
 mod retention;
 mod settled;

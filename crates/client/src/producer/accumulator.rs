@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_kafka_wire::Str;
+use millstream_record::partitioner::partition_of_key;
 use millstream_record::{Batch, BatchBuilder, Compression, NewRecord};
 use parking_lot::Mutex;
 use rand::Rng;
@@ -15,7 +16,6 @@ use super::ProducerConfig;
 use super::outcome::{Delivery, Outcome};
 use crate::admin::offsets::TopicPartition;
 use crate::error::ClientError;
-use crate::partitioner::partition_of_key;
 
 /// What a record may take beside key, value and headers: its lengths, deltas and counts at their longest.
 const RECORD_OVERHEAD_BYTES: usize = 36;

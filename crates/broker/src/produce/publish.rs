@@ -1,0 +1,246 @@
+//! Publishing records one by one: choosing partitions, and making batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use millstream_limits::RECORD_BYTES_MAX;
+use millstream_record::partitioner::partition_of_key;
+use millstream_record::{BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
+use millstream_store::{Append, Appended, Commit};
+use smallvec::{SmallVec, smallvec};
+
+use super::accept::{Accepted, accept, takes_long};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::topics::TopicHandle;
+
+/// A record to be published.
+#[derive(Debug, Clone, Default)]
+pub struct NewMessage {
+    /// Where it goes. Without one the key decides, as it does for Kafka's producers; without a key, records that are
+    /// published together go to one partition, and the next ones to another.
+    pub partition: Option<u32>,
+    /// The key, if it has one.
+    pub key: Option<Bytes>,
+    /// The value; none marks the key as deleted on a compacted topic.
+    pub value: Option<Bytes>,
+    /// Headers, in their order; a name may occur more than once.
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+    /// When it was made; now unless it says so.
+    pub timestamp: Option<TimestampMs>,
+}
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: Offset,
+    /// The timestamp it has: its own, or the log append time where the topic wants that.
+    pub timestamp: TimestampMs,
+}
+
+/// Chooses partitions for records without a key, in turn.
+#[derive(Debug, Default)]
+pub(crate) struct Rotor(AtomicU32);
+
+/// Batches that are ready for a commit, and where in them each record is.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    /// To be put into a commit, in this order and before any others.
+    pub(crate) appends: SmallVec<[Append; 1]>,
+    /// For each record, in the order in which they came.
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Which of the appends.
+    append: usize,
+    partition: u32,
+    /// The record's place in its batch.
+    index: i64,
+    timestamp: TimestampMs,
+}
+
+/// A batch that is being made.
+struct Draft {
+    partition: u32,
+    builder: BatchBuilder,
+}
+
+impl NewMessage {
+    /// The bytes it brings, framing aside.
+    pub fn size_bytes(&self) -> usize {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len));
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + headers.sum::<usize>()
+    }
+}
+
+impl Composed {
+    /// Where the records went, told by the answer of the store for [`Composed::appends`].
+    pub(crate) fn published(&self, appended: &[Appended]) -> Vec<Published> {
+        let places = self.places.iter();
+        places
+            .map(|place| {
+                let appended = &appended[place.append];
+                Published {
+                    partition: place.partition,
+                    offset: Offset(appended.base_offset.get() + place.index),
+                    timestamp: appended.log_append_time.unwrap_or(place.timestamp),
+                }
+            })
+            .collect()
+    }
+
+    /// The bytes of its batches.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.appends.iter().map(|append| append.batch.len()).sum()
+    }
+}
+
+impl Broker {
+    /// Publishes records to a topic, all or none. Returns when they are as durable as the topic promises: where each one
+    /// went, in order.
+    ///
+    /// Records of one call that go to one partition are in it in the order of the call.
+    pub async fn publish(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+    ) -> Result<Vec<Published>, BrokerError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut composed = self.compose(topic, messages).await?;
+        let _admission = self.admit(composed.size_bytes()).await;
+        let commit = Commit {
+            appends: std::mem::take(&mut composed.appends),
+            ..Commit::default()
+        };
+        let sequenced = self.inner.slot.commit(commit)?;
+        let published = composed.published(&sequenced.appends);
+        sequenced.durable.await?;
+        Ok(published)
+    }
+
+    /// Makes batches of records for a commit that does more than publish.
+    pub(crate) async fn compose(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+    ) -> Result<Composed, BrokerError> {
+        let now = self.now();
+        let current = topic.current();
+        let partitions = topic.partitions();
+        let (drafts, places) = self.draft(topic, messages, now)?;
+        let mut appends = SmallVec::with_capacity(drafts.len());
+        for draft in drafts {
+            let batch = draft
+                .builder
+                .build()
+                .expect("a draft is begun with a record");
+            let partition = &partitions[draft.partition as usize];
+            let accepted = if takes_long(&batch.bytes, current.settings.values()) {
+                let current = Arc::clone(&current);
+                self.unpack(move || accept(batch.bytes, current.settings.values(), now))
+                    .await?
+            } else {
+                accept(batch.bytes, current.settings.values(), now)?
+            };
+            appends.push(append_of(accepted, partition.log.id()));
+        }
+        Ok(Composed { appends, places })
+    }
+
+    fn draft(
+        &self,
+        topic: &TopicHandle,
+        messages: &[NewMessage],
+        now: TimestampMs,
+    ) -> Result<(Vec<Draft>, Vec<Place>), BrokerError> {
+        let count = topic.partition_count();
+        let batch_bytes_max = topic.current().settings.values().max_message_bytes;
+        let unkeyed = self.inner.rotor.next(count);
+        let mut drafts: Vec<Draft> = Vec::new();
+        let mut open: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut places = Vec::with_capacity(messages.len());
+        for message in messages {
+            let bytes = message.size_bytes();
+            if bytes > RECORD_BYTES_MAX {
+                return Err(BrokerError::TooLarge {
+                    bytes: bytes as u64,
+                    max_bytes: RECORD_BYTES_MAX as u64,
+                });
+            }
+            let partition = match (message.partition, &message.key) {
+                (Some(partition), _) if partition >= count => {
+                    return Err(BrokerError::UnknownPartition);
+                }
+                (Some(partition), _) => partition,
+                (None, Some(key)) => partition_of_key(key, count as i32) as u32,
+                (None, None) => unkeyed,
+            };
+            let headers: SmallVec<[Header<'_>; 8]> = message
+                .headers
+                .iter()
+                .map(|(key, value)| Header {
+                    key,
+                    value: value.as_deref(),
+                })
+                .collect();
+            let timestamp = message.timestamp.unwrap_or(now);
+            let record = NewRecord {
+                timestamp,
+                key: message.key.as_deref(),
+                value: message.value.as_deref(),
+                headers: &headers,
+            };
+            let fitting = open
+                .get(&partition)
+                .copied()
+                .filter(|&at| drafts[at].builder.size_bytes_with(&record) <= batch_bytes_max);
+            let at = fitting.unwrap_or_else(|| {
+                drafts.push(Draft {
+                    partition,
+                    builder: BatchBuilder::new(Codec::None),
+                });
+                open.insert(partition, drafts.len() - 1);
+                drafts.len() - 1
+            });
+            places.push(Place {
+                append: at,
+                partition,
+                index: drafts[at].builder.record_count().into(),
+                timestamp,
+            });
+            drafts[at].builder.append(&record);
+        }
+        Ok((drafts, places))
+    }
+}
+
+impl Rotor {
+    /// The next partition of `count`.
+    fn next(&self, count: u32) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed) % count.max(1)
+    }
+}
+
+/// The append of a batch to one partition.
+pub(super) fn append_of(accepted: Accepted, partition: millstream_store::PartitionId) -> Append {
+    Append {
+        targets: smallvec![partition],
+        header: accepted.batch.header,
+        batch: accepted.batch.bytes,
+        stamp: accepted.stamp,
+    }
+}

@@ -10,6 +10,7 @@
 //! - [`produce`]: checking a batch against its topic and giving it its place; ids for idempotent producers.
 //! - [`headers`]: what records say of themselves to a queue: priority, delay, time to live, id.
 //! - [`streams`]: the stream cursor: fetching, finding offsets, cutting a partition's start.
+//! - [`filter`]: saying which records and which topics are meant.
 //! - [`groups`]: consumer groups and the offsets they commit.
 //! - [`queues`]: the queue cursor: a state for each record. So far its pure part.
 //!
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod filter;
 pub mod groups;
 pub mod headers;
 pub mod produce;

@@ -283,3 +283,12 @@ pub const QUEUE_TIMERS_PER_STEP: usize = 1_000;
 
 /// Records that a queue which is too long drops at once before others get a turn.
 pub const QUEUE_OVERFLOW_RECORDS_PER_STEP: u64 = 100_000;
+
+/// The longest filter, as JSON: a route or a subscription keeps one in memory, and each is written by a person.
+pub const FILTER_BYTES_MAX: usize = 16 << 10;
+
+/// Conditions and values in one filter, each of which every record may be asked.
+pub const FILTER_NODES_MAX: usize = 512;
+
+/// How deep conditions of a filter lie in each other; asking one is recursive.
+pub const FILTER_DEPTH_MAX: usize = 16;

@@ -18,7 +18,6 @@ use millstream_store::{
     Append, Commit, Durability, PartitionId, PartitionOpen, PartitionPolicy, Slot, SlotSettings,
     Ticket, Trim,
 };
-use smallvec::smallvec;
 
 const RECORD_BYTES: usize = 1024;
 const BATCHES: [usize; 4] = [4 << 10, 16 << 10, 128 << 10, 1 << 20];
@@ -162,12 +161,7 @@ fn run_slot(
     let before = slot.stats();
     let start = Instant::now();
     while start.elapsed() < time {
-        let mut commit = Commit::append(Append {
-            targets: smallvec![partition],
-            batch: batch.clone(),
-            header,
-            stamp: None,
-        });
+        let mut commit = Commit::append(Append::new([partition], batch.clone(), header));
         if trim && count % TRIM_EVERY == 0 {
             let log_start = log.offsets().high_watermark;
             commit.trims.push(Trim {

@@ -64,7 +64,8 @@ pub struct PartitionOpen {
 /// One batch for one or more partitions; it is stored once for all of them.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Where it goes: at least one, no partition twice. With several, the batch carries no producer id.
+    /// Where it goes: at least one, no partition twice. An idempotent producer is the first one's alone: that partition
+    /// checks and remembers it, and a batch that it has already is appended to none of them.
     pub targets: SmallVec<[PartitionId; 1]>,
     /// Exactly one valid batch; its checksum has been looked at. Base offset and leader epoch are set on the way.
     pub batch: Bytes,
@@ -72,6 +73,69 @@ pub struct Append {
     pub header: BatchHeader,
     /// The log append time that was written into the batch, where the topic wants that.
     pub stamp: Option<TimestampMs>,
+    /// An earlier append of the commit, by its place, that this one belongs to: if a producer has sent that one again,
+    /// this one is not appended either.
+    pub after: Option<usize>,
+    /// State to set that says where records of the batch went, in the order given. Nothing is set for a batch that was
+    /// sent again.
+    pub marks: Vec<Mark>,
+}
+
+impl Append {
+    /// A batch of that header for those partitions, and no more to it.
+    pub fn new(
+        targets: impl IntoIterator<Item = PartitionId>,
+        batch: Bytes,
+        header: BatchHeader,
+    ) -> Self {
+        Self {
+            targets: targets.into_iter().collect(),
+            batch,
+            header,
+            stamp: None,
+            after: None,
+            marks: Vec::new(),
+        }
+    }
+}
+
+/// A state entry that holds an offset which is known only once the batch has its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Which record of the batch: its distance from the first one.
+    pub delta: u32,
+    /// Whose offset: the place of a partition among the append's targets.
+    pub target: usize,
+    /// The entry's key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// What the offset is written behind, as 8 bytes, big-endian.
+    pub behind: Behind,
+}
+
+/// The part of a state entry that ends with an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// Its key.
+    Key,
+    /// Its value.
+    Value,
+}
+
+impl Mark {
+    /// The most that it takes of a commit, beside what any entry takes.
+    pub(crate) const OFFSET_BYTES: usize = 8;
+
+    /// The entry, for a record at `offset`.
+    pub(crate) fn entry(&self, offset: Offset) -> (Bytes, Bytes) {
+        let end = offset.0.to_be_bytes();
+        let joined = |start: &Bytes| Bytes::from([&start[..], &end[..]].concat());
+        match self.behind {
+            Behind::Key => (joined(&self.key), self.value.clone()),
+            Behind::Value => (self.key.clone(), joined(&self.value)),
+        }
+    }
 }
 
 /// A log start that moves up. One that is not beyond the present log start changes nothing.
@@ -103,6 +167,7 @@ pub struct Appended {
     pub log_append_time: Option<TimestampMs>,
     /// The partition's first offset.
     pub log_start: Offset,
-    /// The batch had been appended before: the offsets are those it got then.
+    /// The batch had been appended before: the offsets are those it got then. Only the append's first target knows them;
+    /// for the others, and for appends that came after that one, they are [`Offset::NONE`].
     pub duplicate: bool,
 }

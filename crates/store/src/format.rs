@@ -122,10 +122,16 @@ impl<'a> Reader<'a> {
     /// A count of things that take at least `least_bytes` each: never more than the bytes left can hold.
     pub(crate) fn count(&mut self, least_bytes: usize) -> Result<usize, FormatError> {
         let count = self.u32()? as usize;
+        self.check_count(count, least_bytes)?;
+        Ok(count)
+    }
+
+    /// Refuses a count of things that the bytes left cannot hold.
+    pub(crate) fn check_count(&self, count: usize, least_bytes: usize) -> Result<(), FormatError> {
         if count > self.rest.len() / least_bytes {
             return Err(self.malformed("a count exceeds the bytes that are there"));
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Checks the magic and the version that a file starts with.

@@ -48,7 +48,7 @@ mod wake;
 
 pub use backup::{BackupError, BackupSummary, restore};
 pub use budget::Admission;
-pub use commit::{Append, Appended, Commit, PartitionOpen, Sequenced, Trim};
+pub use commit::{Append, Appended, Behind, Commit, Mark, PartitionOpen, Sequenced, Trim};
 pub use error::{CommitError, OpenError, ReadError, SlotFailure, StoreError};
 pub use ids::{JournalPosition, PackId, PartitionId};
 pub use journal::scan::DamagedRange;

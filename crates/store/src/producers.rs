@@ -3,6 +3,8 @@
 //! The rules are those of Kafka's `ProducerAppendInfo`: the last five batches are remembered, one of them sent again is
 //! a duplicate and gets its old offsets, anything else has to follow the last sequence. A new epoch starts at sequence 0.
 //! A producer that is not known (new, or expired) may start anywhere.
+//!
+//! Of the partitions that share a batch, only the first knows its producer: what else the batch is appended to follows it.
 
 use std::time::Duration;
 

@@ -141,8 +141,9 @@ impl Replay {
             self.open(*id, *durability);
         }
         for (append, (batch_header, bytes)) in frame.appends.iter().zip(batches) {
-            for (id, base) in &append.targets {
-                let partition = self.advance(*id, *base, batch_header, header);
+            for (at, (id, base)) in append.targets.iter().enumerate() {
+                let remembers = at == 0 && !append.foreign_producer;
+                let partition = self.advance(*id, *base, batch_header, header, remembers);
                 if header.position < self.settled {
                     continue;
                 }
@@ -203,12 +204,13 @@ impl Replay {
         base: Offset,
         batch: &BatchHeader,
         entry: &EntryHeader,
+        remembers_producer: bool,
     ) -> Arc<Partition> {
         let partition = self.touch(id);
         let mut sequence = partition.sequence.lock();
         sequence.next_offset = base + batch.offset_count();
         sequence.epochs.note(entry.epoch, base);
-        if batch.has_producer() {
+        if remembers_producer && batch.has_producer() {
             sequence.producers.record(batch, base, entry.wall);
         }
         drop(sequence);

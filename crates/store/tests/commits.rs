@@ -9,8 +9,8 @@ use common::{
 use millstream_env::Env;
 use millstream_record::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use millstream_store::{
-    Commit, CommitError, Durability, OpenError, Overflow, PartitionPolicy, ReadError, Slot,
-    SlotSettings, Trim,
+    Append, Behind, Commit, CommitError, Durability, Mark, OpenError, Overflow, PartitionPolicy,
+    ReadError, Slot, SlotSettings, Trim,
 };
 use smallvec::smallvec;
 
@@ -78,6 +78,99 @@ fn a_restart_finds_everything() {
         slot.partition(b).unwrap().epoch_end(LeaderEpoch(0)),
         Some((LeaderEpoch(0), Offset(200)))
     );
+}
+
+/// The second send of a batch for several partitions, with what came along.
+#[test]
+fn a_batch_for_several_partitions_sent_again_is_appended_to_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let durabilities = [Durability::Fsync, Durability::Os, Durability::Memory];
+    let ids = durabilities.map(|durability| open_partition(&slot, durability));
+    let all = || {
+        let sent = batch_from(2, b"x", ProducerId(7), ProducerEpoch(0), Sequence(0));
+        let mark = Mark {
+            delta: 1,
+            target: 1,
+            key: Bytes::from_static(b"mark"),
+            value: Bytes::new(),
+            behind: Behind::Key,
+        };
+        Commit {
+            appends: smallvec![
+                Append {
+                    marks: vec![mark],
+                    ..append(&ids, sent)
+                },
+                Append {
+                    after: Some(0),
+                    ..append(&ids[1..2], batch(3, b"more"))
+                },
+                Append {
+                    after: Some(1),
+                    ..append(&ids[..1], batch(1, b"and more"))
+                },
+                append(&ids[1..2], batch(1, b"by itself")),
+            ],
+            ..Commit::default()
+        }
+    };
+    let ends = |slot: &Slot| ids.map(|id| slot.partition(id).unwrap().offsets().log_end.0);
+
+    let first = slot.commit(all()).unwrap();
+    assert!(first.appends.iter().all(|appended| !appended.duplicate));
+    assert_eq!(ends(&slot), [3, 6, 2]);
+    let marked = [&b"mark"[..], &1i64.to_be_bytes()].concat();
+    assert_eq!(slot.state().scan(b"mark").unwrap().count(), 1);
+    assert!(slot.state().get(&marked).unwrap().is_some());
+
+    let again = slot.commit(all()).unwrap();
+    let got = again
+        .appends
+        .iter()
+        .map(|it| (it.base_offset.0, it.duplicate));
+    let gone = (-1, true);
+    assert_eq!(
+        got.collect::<Vec<_>>(),
+        [(0, true), gone, gone, gone, gone, (6, false)]
+    );
+    assert_eq!(ends(&slot), [3, 7, 2]);
+    while slot.step_journal() {}
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    let producers = |id| slot.partition(id).unwrap().producers().len();
+    assert_eq!([producers(ids[0]), producers(ids[1])], [1, 0]);
+    let after_restart = slot.commit(all()).unwrap();
+    assert!(after_restart.appends[0].duplicate);
+    assert_eq!(ends(&slot)[..2], [3, 8]);
+}
+
+/// What a memory partition knows of a producer is gone after a restart, and nobody else takes it over.
+#[test]
+fn the_producer_of_a_memory_partition_is_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let slot = open(manual(dir.path()));
+    let memory = open_partition(&slot, Durability::Memory);
+    let disk = open_partition(&slot, Durability::Fsync);
+    let sent = batch_from(2, b"x", ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let both = Commit::append(append(&[memory, disk], sent));
+    drop(slot.commit(both.clone()).unwrap());
+    assert!(
+        slot.commit(both)
+            .unwrap()
+            .appends
+            .iter()
+            .all(|appended| appended.duplicate)
+    );
+    while slot.step_journal() {}
+    drop(slot);
+
+    let slot = open(manual(dir.path()));
+    assert_eq!(slot.partition(disk).unwrap().offsets().log_end, Offset(2));
+    for id in [memory, disk] {
+        assert!(slot.partition(id).unwrap().producers().is_empty());
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use millstream_limits::RECORD_BYTES_MAX;
 use millstream_record::partitioner::partition_of_key;
-use millstream_record::{BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
+use millstream_record::{Batch, BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
 use millstream_store::{Append, Appended, Commit};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::accept::{Accepted, accept, takes_long};
 use crate::broker::Broker;
@@ -237,10 +237,9 @@ impl Rotor {
 
 /// The append of a batch to one partition.
 pub(super) fn append_of(accepted: Accepted, partition: millstream_store::PartitionId) -> Append {
+    let Batch { header, bytes } = accepted.batch;
     Append {
-        targets: smallvec![partition],
-        header: accepted.batch.header,
-        batch: accepted.batch.bytes,
         stamp: accepted.stamp,
+        ..Append::new([partition], bytes, header)
     }
 }

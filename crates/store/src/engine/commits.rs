@@ -9,7 +9,7 @@ use millstream_record::Offset;
 use smallvec::SmallVec;
 
 use super::Engine;
-use crate::commit::{Append, Commit, PartitionOpen, Sequenced};
+use crate::commit::{Append, Commit, Mark, PartitionOpen, Sequenced};
 use crate::epochs::Epochs;
 use crate::error::CommitError;
 use crate::ids::PartitionId;
@@ -72,7 +72,8 @@ impl Engine {
         let appends = commit
             .appends
             .into_iter()
-            .map(|append| resolve_append(append, find))
+            .enumerate()
+            .map(|(at, append)| resolve_append(at, append, find))
             .collect::<Result<SmallVec<_>, _>>()?;
         let trims = commit
             .trims
@@ -117,10 +118,22 @@ impl Engine {
 }
 
 fn resolve_append(
+    at: usize,
     append: Append,
     find: impl Fn(PartitionId) -> Result<Arc<Partition>, CommitError>,
 ) -> Result<ResolvedAppend, CommitError> {
     debug_assert!(!append.targets.is_empty(), "a batch goes somewhere");
+    debug_assert!(
+        append.after.is_none_or(|after| after < at),
+        "what it follows comes before it"
+    );
+    let marked = append.marks.iter().map(|mark| mark.target);
+    debug_assert!(
+        marked
+            .max()
+            .is_none_or(|target| target < append.targets.len()),
+        "marks are of its targets"
+    );
     debug_assert_eq!(append.batch.len(), append.header.size_bytes as usize);
     let targets = append
         .targets
@@ -146,12 +159,16 @@ fn journal_bytes(commit: &Commit) -> u64 {
                     .iter()
                     .map(|id| (*id, Offset::ZERO))
                     .collect(),
+                foreign_producer: false,
             })
             .collect(),
         ..Frame::default()
     };
     let pair = |(key, value): &(Bytes, Bytes)| 8 + key.len() + value.len();
+    let marks = commit.appends.iter().flat_map(|append| &append.marks);
+    let mark = |mark: &Mark| 8 + mark.key.len() + mark.value.len() + Mark::OFFSET_BYTES;
     let rest = commit.puts.iter().map(pair).sum::<usize>()
+        + marks.map(mark).sum::<usize>()
         + commit
             .deletes
             .iter()
@@ -163,12 +180,18 @@ fn journal_bytes(commit: &Commit) -> u64 {
 
 fn check_keys(commit: &Commit) -> Result<(), CommitError> {
     let puts = commit.puts.iter().map(|(key, _)| key);
-    for key in puts.chain(&commit.deletes) {
-        if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX || keys::is_reserved(key) {
-            return Err(CommitError::BadKey {
-                max_bytes: STATE_KEY_BYTES_MAX,
-            });
-        }
+    let whole = puts
+        .chain(&commit.deletes)
+        .all(|key| is_key(key, STATE_KEY_BYTES_MAX));
+    let mut marks = commit.appends.iter().flat_map(|append| &append.marks);
+    if whole && marks.all(|mark| is_key(&mark.key, STATE_KEY_BYTES_MAX - Mark::OFFSET_BYTES)) {
+        return Ok(());
     }
-    Ok(())
+    Err(CommitError::BadKey {
+        max_bytes: STATE_KEY_BYTES_MAX,
+    })
+}
+
+fn is_key(key: &[u8], max_bytes: usize) -> bool {
+    !key.is_empty() && key.len() <= max_bytes && !keys::is_reserved(key)
 }

@@ -12,12 +12,14 @@
 //! 48  leader epoch     i32
 //! 52  kind             u8    1 start, 2 commit, 3 seal; 4 prepare and 5 decide are reserved for commits across slots
 //! 53  flags            u8    bit 0: last of its group, the next entry starts at the next multiple of 4096
-//! 54  version          u16   1
+//! 54  version          u16   1; 2 if an append has a foreign producer
 //! 56  wall clock       i64   milliseconds since 1970
 //! 64  a commit's parts, each a count u32 and so many of:
 //!       opens       partition u32 | durability u8
 //!       appends     batch length u32 | last offset delta u32 | max timestamp i64
 //!                   target count u32 | targets: partition u32 | base offset i64
+//!                   bit 31 of the target count: the producer is foreign, none of these targets remembers it;
+//!                   else the first one does
 //!       trims       partition u32 | log start i64
 //!       drops       partition u32
 //!       reserves    partition u32 | offset i64
@@ -45,7 +47,13 @@ pub const HEADER_BYTES: usize = 64;
 pub const ENTRY_ALIGNMENT: usize = 8;
 
 const MAGIC: [u8; 4] = *b"MSJE";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The version of entries that no reader of version 1 would take for something else.
+const PLAIN_VERSION: u16 = 1;
+const FOREIGN_PRODUCER: u32 = 1 << 31;
+
+/// What a partition and an offset take.
+const OFFSET_BYTES: usize = 12;
 const WHAT: &str = "journal entry";
 const LAST_OF_GROUP: u8 = 1;
 
@@ -109,6 +117,9 @@ pub struct AppendFrame {
     pub max_timestamp: TimestampMs,
     /// Where it goes, and its base offset there.
     pub targets: SmallVec<[(PartitionId, Offset); 1]>,
+    /// The batch's producer is remembered by a partition that is not among the targets, a memory partition. Otherwise
+    /// the first target remembers it, and no other.
+    pub foreign_producer: bool,
 }
 
 /// What a commit's entry holds besides the batches.
@@ -179,7 +190,13 @@ impl Frame {
             out.put_u32(append.batch_bytes);
             out.put_u32(append.last_offset_delta);
             out.put_i64(append.max_timestamp.0);
-            put_offsets(out, &append.targets);
+            let flags = if append.foreign_producer {
+                FOREIGN_PRODUCER
+            } else {
+                0
+            };
+            out.put_u32(append.targets.len() as u32 | flags);
+            put_each_offset(out, &append.targets);
         }
         put_offsets(out, &self.trims);
         out.put_u32(self.drops.len() as u32);
@@ -215,11 +232,16 @@ impl Frame {
             frame.opens.push((partition, durability));
         }
         for _ in 0..reader.count(20)? {
+            let (batch_bytes, last_offset_delta) = (reader.u32()?, reader.u32()?);
+            let max_timestamp = TimestampMs(reader.i64()?);
+            let count = reader.u32()?;
+            let targets = (count & !FOREIGN_PRODUCER) as usize;
             let append = AppendFrame {
-                batch_bytes: reader.u32()?,
-                last_offset_delta: reader.u32()?,
-                max_timestamp: TimestampMs(reader.i64()?),
-                targets: offsets(&mut reader)?.into(),
+                batch_bytes,
+                last_offset_delta,
+                max_timestamp,
+                targets: each_offset(&mut reader, targets)?,
+                foreign_producer: count & FOREIGN_PRODUCER != 0,
             };
             if append.targets.is_empty() {
                 return Err(reader.malformed("a batch for no partition"));
@@ -249,6 +271,10 @@ impl Frame {
 
 fn put_offsets(out: &mut BytesMut, offsets: &[(PartitionId, Offset)]) {
     out.put_u32(offsets.len() as u32);
+    put_each_offset(out, offsets);
+}
+
+fn put_each_offset(out: &mut BytesMut, offsets: &[(PartitionId, Offset)]) {
     for (partition, offset) in offsets {
         out.put_u32(partition.0);
         out.put_i64(offset.0);
@@ -256,7 +282,17 @@ fn put_offsets(out: &mut BytesMut, offsets: &[(PartitionId, Offset)]) {
 }
 
 fn offsets(reader: &mut Reader<'_>) -> Result<Vec<(PartitionId, Offset)>, FormatError> {
-    (0..reader.count(12)?)
+    let count = reader.count(OFFSET_BYTES)?;
+    each_offset(reader, count)
+}
+
+/// `count` of them; so many have to be there.
+fn each_offset<T: FromIterator<(PartitionId, Offset)>>(
+    reader: &mut Reader<'_>,
+    count: usize,
+) -> Result<T, FormatError> {
+    reader.check_count(count, OFFSET_BYTES)?;
+    (0..count)
         .map(|_| Ok((PartitionId(reader.u32()?), Offset(reader.i64()?))))
         .collect()
 }
@@ -289,7 +325,8 @@ pub fn encode<'a>(
     } else {
         0
     });
-    out.put_u16(VERSION);
+    let newer = frame.appends.iter().any(|append| append.foreign_producer);
+    out.put_u16(if newer { VERSION } else { PLAIN_VERSION });
     out.put_i64(header.wall.0);
     frame.encode(out);
     debug_assert_eq!(

@@ -130,6 +130,7 @@ mod tests {
                 (PartitionId(1), Offset(base)),
                 (PartitionId(3), Offset(base + 1))
             ],
+            foreign_producer: false,
         }
     }
 
@@ -186,6 +187,24 @@ mod tests {
         let batches = entry::batches(&bytes, &header, &decoded).unwrap();
         assert_eq!(batches[0].0.base_offset, Offset(5));
         assert_eq!(batches[0].0.leader_epoch, LeaderEpoch(3));
+    }
+
+    #[test]
+    fn a_foreign_producer_makes_an_entry_of_version_2() {
+        let mut foreign = append(5, 2);
+        foreign.foreign_producer = true;
+        for (append, version) in [(append(5, 2), 1), (foreign, 2)] {
+            let frame = Frame {
+                appends: smallvec![append],
+                ..Frame::default()
+            };
+            let bytes = encoded(Kind::Commit, &frame).freeze();
+            assert_eq!(bytes[54..56], u16::to_be_bytes(version));
+            let header =
+                entry::decode_header(&bytes, 0x0123_4567_89AB_CDEF, JournalPosition(8192)).unwrap();
+            let framing = bytes.slice(..header.framing_length as usize);
+            assert_eq!(Frame::decode(&framing).unwrap(), frame);
+        }
     }
 
     #[test]

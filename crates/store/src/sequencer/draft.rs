@@ -5,13 +5,13 @@ use std::sync::Arc;
 use millstream_record::{LeaderEpoch, Offset, ProducerId};
 use smallvec::SmallVec;
 
-use super::Resolved;
+use super::{Resolved, ResolvedAppend};
 use crate::commit::Appended;
 use crate::journal::entry::Frame;
 use crate::journal::queue::{Effects, QueuedAppend};
 use crate::partition::Partition;
 use crate::policy::Durability;
-use crate::state::keys::producer::ProducerState;
+use crate::state::keys::producer::{ProducedBatch, ProducerState};
 use crate::ticket::CommitNumber;
 
 /// Puts back what a refused commit had changed in one partition.
@@ -40,6 +40,8 @@ pub(super) struct Draft {
     pub(super) appends: SmallVec<[QueuedAppend; 1]>,
     pub(super) effects: Effects,
     pub(super) appended: SmallVec<[Appended; 1]>,
+    /// Which of the commit's appends were left out, because their producers have sent them before.
+    pub(super) repeated: SmallVec<[bool; 1]>,
     /// Partitions that got a batch, and its base offset.
     pub(super) touched: SmallVec<[(Arc<Partition>, Offset); 1]>,
     /// A duplicate is durable when this is.
@@ -47,6 +49,37 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Leaves out an append whose batch is there already, or that comes after one that is. `known` says where it is in the
+    /// first target.
+    pub(super) fn leave_out(&mut self, resolved: &ResolvedAppend, known: Option<ProducedBatch>) {
+        let stamp = resolved.append.stamp;
+        for (at, target) in resolved.targets.iter().enumerate() {
+            let sequence = target.partition.sequence.lock();
+            let known = known.filter(|_| at == 0);
+            if known.is_some() {
+                self.wait_for = self.wait_for.max(sequence.last_queued);
+            }
+            self.appended.push(Appended {
+                base_offset: known.map_or(Offset::NONE, |batch| batch.base_offset),
+                last_offset: known.map_or(Offset::NONE, |batch| batch.last_offset),
+                log_append_time: stamp,
+                log_start: sequence.log_start,
+                duplicate: true,
+            });
+        }
+        self.repeated.push(true);
+    }
+
+    /// Sets what is to be said of where the batch's records went: from `first` on, `appended` is where its targets got it.
+    pub(super) fn mark(&mut self, resolved: &ResolvedAppend, first: usize) {
+        for mark in &resolved.append.marks {
+            let base = self.appended[first + mark.target].base_offset;
+            self.frame
+                .puts
+                .push(mark.entry(base + i64::from(mark.delta)));
+        }
+    }
+
     /// Takes over everything but the appends.
     pub(super) fn take_rest(&mut self, commit: &mut Resolved) {
         for partition in &commit.opens {
@@ -72,7 +105,7 @@ impl Draft {
             self.frame.drops.push(partition.id());
             self.effects.drops.push(Arc::clone(partition));
         }
-        self.frame.puts = std::mem::take(&mut commit.puts);
+        self.frame.puts.append(&mut commit.puts);
         self.frame.deletes = std::mem::take(&mut commit.deletes);
     }
 

@@ -149,35 +149,38 @@ impl Sequencer {
         undo: &mut Vec<Undo>,
     ) -> Result<(), CommitError> {
         let header = resolved.append.header;
-        let idempotent = header.has_producer() && resolved.targets.len() == 1;
-        if idempotent {
-            let sequence = resolved.targets[0].partition.sequence.lock();
-            let verdict = sequence
-                .producers
-                .judge(&header, wall, self.producer_expiry)?;
+        let after = resolved.append.after;
+        if after.is_some_and(|at| draft.repeated.get(at) == Some(&true)) {
+            draft.leave_out(resolved, None);
+            return Ok(());
+        }
+        if header.has_producer() {
+            let verdict = {
+                let sequence = resolved.targets[0].partition.sequence.lock();
+                let producers = &sequence.producers;
+                producers.judge(&header, wall, self.producer_expiry)?
+            };
             if let Verdict::Duplicate(batch) = verdict {
-                draft.wait_for = draft.wait_for.max(sequence.last_queued);
-                draft.appended.push(Appended {
-                    base_offset: batch.base_offset,
-                    last_offset: batch.last_offset,
-                    log_append_time: resolved.append.stamp,
-                    log_start: sequence.log_start,
-                    duplicate: true,
-                });
+                draft.leave_out(resolved, Some(batch));
                 return Ok(());
             }
         }
+        draft.repeated.push(false);
+        let first_appended = draft.appended.len();
+        // A memory partition's producers are not in the journal, and are nobody else's there.
+        let foreign_producer = header.has_producer() && resolved.targets[0].copy.is_some();
         let mut stored = QueuedAppend {
             batch: resolved.append.batch.clone(),
             targets: SmallVec::new(),
         };
         let mut targets = SmallVec::new();
-        for target in &mut resolved.targets {
+        for (at, target) in resolved.targets.iter_mut().enumerate() {
             let partition = &target.partition;
+            let remembers = at == 0 && header.has_producer();
             let mut sequence = partition.sequence.lock();
             let base = sequence.next_offset;
             if undoable {
-                let producer = idempotent.then(|| {
+                let producer = remembers.then(|| {
                     (
                         header.producer_id,
                         sequence.producers.snapshot(header.producer_id),
@@ -191,7 +194,7 @@ impl Sequencer {
                 });
             }
             sequence.next_offset = base + header.offset_count();
-            if idempotent {
+            if remembers {
                 sequence.producers.record(&header, base, wall);
             }
             draft.appended.push(Appended {
@@ -231,9 +234,11 @@ impl Sequencer {
                 last_offset_delta: header.last_offset_delta as u32,
                 max_timestamp: header.max_timestamp,
                 targets,
+                foreign_producer,
             });
             draft.appends.push(stored);
         }
+        draft.mark(resolved, first_appended);
         Ok(())
     }
 

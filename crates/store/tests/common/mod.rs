@@ -64,12 +64,8 @@ pub fn batch_from(
 
 /// The append of `batch` to `targets`.
 pub fn append(targets: &[PartitionId], batch: Bytes) -> Append {
-    Append {
-        targets: targets.iter().copied().collect(),
-        header: BatchHeader::parse(&batch).unwrap(),
-        batch,
-        stamp: None,
-    }
+    let header = BatchHeader::parse(&batch).unwrap();
+    Append::new(targets.iter().copied(), batch, header)
 }
 
 /// A commit of one batch for one partition.

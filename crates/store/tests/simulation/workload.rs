@@ -8,8 +8,8 @@ use millstream_record::{
     BatchBuilder, Codec, NewRecord, Offset, ProducerEpoch, ProducerId, Sequence, TimestampMs,
 };
 use millstream_store::{
-    Append, Cleanup, Commit, Durability, Partition, PartitionId, PartitionOpen, PartitionPolicy,
-    Slot, Trim,
+    Append, Behind, Cleanup, Commit, Durability, Mark, Partition, PartitionId, PartitionOpen,
+    PartitionPolicy, Slot, Trim,
 };
 
 use crate::model::{self, Effect};
@@ -134,9 +134,11 @@ impl Maker<'_> {
             })
             .collect();
         let known = &self.state.partitions[&targets[0]];
-        let idempotent =
-            targets.len() == 1 && known.durability != Durability::Memory && rng.one_in(2);
-        let producer = idempotent.then(|| {
+        let producer = rng.one_in(2).then(|| {
+            if known.durability == Durability::Memory {
+                // The other targets share the batch, and know nothing of who sent it.
+                return (1000 + self.serial as i64, 0, 0);
+            }
             let id = 1 + rng.below(2) as i64;
             let (epoch, next) = match known.producers.get(&id) {
                 Some((epoch, last)) if !rng.one_in(15) => (*epoch, last + 1),
@@ -147,7 +149,8 @@ impl Maker<'_> {
         });
         let batch = encode(&records, producer, self.now_ms);
         let records = Rc::new(records);
-        for target in targets {
+        let mut bases = Vec::new();
+        for (at, target) in targets.iter().enumerate() {
             let partition = &self.state.partitions[target];
             let in_memory = partition.durability == Durability::Memory;
             let base = if in_memory {
@@ -161,20 +164,28 @@ impl Maker<'_> {
                 records: Rc::clone(&records),
             };
             made.expected.push((base, false));
+            bases.push(base);
             if in_memory {
                 made.memory.push((*target, placed));
             } else {
-                let last =
-                    producer.map(|(id, epoch, next)| (id, epoch, next + records.len() as i32 - 1));
+                let last = producer
+                    .filter(|_| at == 0)
+                    .map(|(id, epoch, next)| (id, epoch, next + records.len() as i32 - 1));
                 made.effect.appends.push((*target, placed, last));
             }
         }
-        made.commit.appends.push(Append {
-            targets: targets.iter().map(|id| PartitionId(*id)).collect(),
-            header: batch.header,
-            batch: batch.bytes,
-            stamp: None,
-        });
+        let ids: Vec<_> = targets.iter().map(|id| PartitionId(*id)).collect();
+        let mut append = Append::new(ids.clone(), batch.bytes, batch.header);
+        if rng.one_in(3) {
+            append.marks = marks(&ids);
+            for (mark, base) in append.marks.iter().zip(bases.iter().cycle()) {
+                made.effect.puts.push(marked(mark, *base));
+            }
+        }
+        // Nothing is sent again here, so that it depends on another changes nothing.
+        let others = made.commit.appends.len();
+        append.after = others.checked_sub(1).filter(|_| rng.one_in(2));
+        made.commit.appends.push(append);
     }
 
     fn change_keys(&self, made: &mut Made) {
@@ -256,6 +267,38 @@ pub fn again(
     let (id, epoch, last) = producer;
     let first = last + 1 - batch.records.len() as i32;
     encode(&batch.records, Some((id, epoch, first)), now_ms)
+}
+
+/// The same records from nobody in particular, for `targets`.
+pub fn unsent(batch: &model::Batch, targets: &[PartitionId]) -> Append {
+    let batch = encode(&batch.records, None, 0);
+    Append::new(targets.iter().copied(), batch.bytes, batch.header)
+}
+
+/// A mark of the first record in each target, in an entry's value and in its key in turn.
+pub fn marks(targets: &[PartitionId]) -> Vec<Mark> {
+    let mark = |(target, id): (usize, &PartitionId)| Mark {
+        delta: 0,
+        target,
+        key: Bytes::from(vec![2, id.0 as u8]),
+        value: Bytes::from_static(b"at"),
+        behind: if target == 0 {
+            Behind::Value
+        } else {
+            Behind::Key
+        },
+    };
+    targets.iter().enumerate().map(mark).collect()
+}
+
+/// The entry that a mark sets.
+fn marked(mark: &Mark, offset: i64) -> (Vec<u8>, Vec<u8>) {
+    let (mut key, mut value) = (mark.key.to_vec(), mark.value.to_vec());
+    match mark.behind {
+        Behind::Key => key.extend(offset.to_be_bytes()),
+        Behind::Value => value.extend(offset.to_be_bytes()),
+    }
+    (key, value)
 }
 
 fn encode(

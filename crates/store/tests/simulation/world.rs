@@ -449,8 +449,10 @@ impl World {
     fn send_again(&mut self, slot: &Slot) -> Result<(), String> {
         let numbered = (1..).zip(&self.log);
         let sent = numbered.filter_map(|(count, effect)| {
-            let (id, batch, producer) = effect.appends.last()?;
-            Some((count, *id, batch.clone(), (*producer)?))
+            let mut sent = effect.appends.iter().rev();
+            let (id, batch, producer) =
+                sent.find_map(|(id, batch, producer)| Some((*id, batch, (*producer)?)))?;
+            Some((count, id, batch.clone(), producer))
         });
         let Some((count, id, batch, producer)) = sent.last() else {
             return Ok(());
@@ -464,15 +466,24 @@ impl World {
             return Ok(());
         }
         let again = workload::again(&batch, producer, 0);
-        let append = millstream_store::Append {
-            targets: smallvec::smallvec![PartitionId(id)],
-            header: again.header,
-            batch: again.bytes,
-            stamp: None,
+        // With all that it brought along then, or something else: nothing of it happens again.
+        let other = self.state.partitions.keys().find(|other| **other != id);
+        let targets = std::iter::once(id).chain(other.copied());
+        let targets: Vec<_> = targets.map(PartitionId).collect();
+        let mut append =
+            millstream_store::Append::new(targets.clone(), again.bytes.clone(), again.header);
+        append.marks = workload::marks(&targets);
+        let follower = millstream_store::Append {
+            after: Some(0),
+            ..workload::unsent(&batch, &targets)
         };
-        match slot.commit(millstream_store::Commit::append(append)) {
+        let commit = millstream_store::Commit {
+            appends: smallvec::smallvec![append, follower],
+            ..millstream_store::Commit::default()
+        };
+        match slot.commit(commit) {
             Ok(sequenced)
-                if sequenced.appends[0].duplicate
+                if sequenced.appends.iter().all(|appended| appended.duplicate)
                     && sequenced.appends[0].base_offset.0 == batch.base =>
             {
                 self.waiting.push((count, sequenced.durable));

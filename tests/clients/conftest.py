@@ -20,10 +20,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from agent import Agent, AgentError  # noqa: E402
+from http_api import Api  # noqa: E402
 from server import Server  # noqa: E402
 from specs import BY_NAME, CACHE  # noqa: E402
 
 BOOTSTRAP = "MILLSTREAM_TEST_BOOTSTRAP"
+HTTP = "MILLSTREAM_TEST_HTTP"
 FOREIGN = "MILLSTREAM_TEST_FOREIGN"
 DEFAULT_PARTITIONS = 4
 # Groups of one or two members need not wait for more.
@@ -44,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     directory = tempfile.TemporaryDirectory(prefix="millstream-clients-")
     server = Server(Path(directory.name), DEFAULT_PARTITIONS, SETTINGS)
     os.environ[BOOTSTRAP] = server.start()
+    os.environ[HTTP] = server.http or ""
 
     def end() -> None:
         server.stop()
@@ -56,6 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def bootstrap() -> str:
     return os.environ[BOOTSTRAP]
+
+
+@pytest.fixture(scope="session")
+def http_address() -> str:
+    if not (address := os.environ.get(HTTP)):
+        pytest.skip("the broker under test has no HTTP API of Millstream's")
+    return address
+
+
+@pytest.fixture(scope="session")
+def api(http_address: str) -> Iterator[Api]:
+    with Api(http_address) as api:
+        yield api
 
 
 class Agents:

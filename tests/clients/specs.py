@@ -63,6 +63,10 @@ def node_agent() -> list[str]:
     return [shutil.which("node") or "node", str(CACHE / "clients/js/agent.mjs")]
 
 
+def node_http_agent(script: str) -> Callable[[], list[str]]:
+    return lambda: [shutil.which("node") or "node", str(CACHE / "clients/js" / script)]
+
+
 def go_agent(name: str) -> Callable[[], list[str]]:
     return lambda: [str(CACHE / "clients/go" / name)]
 
@@ -145,7 +149,13 @@ VARIANTS = [
     ),
     Spec("sarama-new", SARAMA.command, SARAMA.can | {"alter_configs", "static"}, ("4.1.0",)),
 ]  # fmt: skip
-BY_NAME = {spec.name: spec for spec in SPECS + VARIANTS}
+# Of the HTTP API: what follows live feeds. They are started with that API's address.
+HTTP_SPECS = [
+    Spec("python", python_agent("http_agent.py")),
+    Spec("node", node_http_agent("http_agent.mjs")),
+    Spec("browser", node_http_agent("browser_agent.mjs")),
+]
+BY_NAME = {spec.name: spec for spec in SPECS + VARIANTS + HTTP_SPECS}
 
 
 def clients(*abilities: str) -> pytest.MarkDecorator:

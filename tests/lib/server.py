@@ -18,6 +18,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"kafka listening.*?(127(?:\.\d+){3}:\d+)")
+HTTP_LISTENING = re.compile(r"http listening on (127(?:\.\d+){3}:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ANY_PORT = "127.0.0.1:0"
 START_SECONDS_MAX = 30
@@ -49,6 +50,7 @@ class Server:
         self.default_partitions = default_partitions
         self.flags = flags
         self.bootstrap = address
+        self.http: str | None = None
         self.process: subprocess.Popen[str] | None = None
         self.log = directory / "server.log"
 
@@ -62,6 +64,8 @@ class Server:
             str(self.directory / "data"),
             "--kafka-addr",
             self.bootstrap,
+            "--http-addr",
+            self.http or ANY_PORT,
             "--default-partitions",
             str(self.default_partitions),
             *self.flags,
@@ -91,6 +95,8 @@ class Server:
             for line in process.stderr:
                 log.write(line)
                 log.flush()
+                if found := HTTP_LISTENING.search(ANSI.sub("", line)):
+                    self.http = found[1]
                 if not listening.is_set() and (found := LISTENING.search(ANSI.sub("", line))):
                     self.bootstrap = found[1]
                     listening.set()

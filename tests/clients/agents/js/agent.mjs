@@ -1,13 +1,13 @@
 // kafkajs as an agent; see ../protocol.py for the protocol.
 
-import { createInterface } from 'node:readline'
 import { randomUUID } from 'node:crypto'
 import { createRequire } from 'node:module'
 import kafkajs from 'kafkajs'
 import { codecs } from './codecs.mjs'
 import { administration } from './administration.mjs'
 import { Member } from './member.mjs'
-import { decode, describe, recordOf } from './wire.mjs'
+import { answer } from './requests.mjs'
+import { decode, recordOf } from './wire.mjs'
 
 const { CompressionTypes, Kafka, logLevel } = kafkajs
 const [bootstrap] = process.argv.slice(2)
@@ -138,17 +138,4 @@ async function tell({ member, what, ...how }) {
   return wanted[what](how)
 }
 
-const operations = { produce, fetch, join, tell, ...administration(kafka, kafkajs) }
-
-for await (const line of createInterface({ input: process.stdin })) {
-  const { op, args } = JSON.parse(line)
-  let answer
-  try {
-    answer = { ok: (await operations[op](args ?? {})) ?? null }
-  } catch (failure) {
-    console.error(failure)
-    answer = { error: describe(failure) }
-  }
-  process.stdout.write(`${JSON.stringify(answer)}\n`)
-}
-process.exit(0)
+await answer({ produce, fetch, join, tell, ...administration(kafka, kafkajs) })

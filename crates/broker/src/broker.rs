@@ -14,6 +14,7 @@ use crate::blocking::Blocking;
 use crate::error::OpenError;
 use crate::groups::{self, Groups};
 use crate::identity;
+use crate::live::Live;
 use crate::produce::{ProducerIds, Rotor};
 use crate::server_settings;
 use crate::settings::BrokerSettings;
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     /// What clients have changed of the server's settings: held from the check of a change until it is sequenced.
     pub(crate) server_settings: Mutex<ServerSettings>,
     pub(crate) groups: Groups,
+    pub(crate) live: Live,
     cluster_id: String,
 }
 
@@ -85,6 +87,7 @@ impl Broker {
             rotor: Rotor::default(),
             server_settings,
             groups,
+            live: Live::default(),
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
@@ -141,6 +144,7 @@ impl Broker {
     /// Takes nothing more, finishes what was begun, and leaves the data directory so that the next start is quick.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         self.inner.groups.close();
+        self.inner.live.close();
         self.inner.slot.shutdown().await
     }
 

@@ -12,15 +12,17 @@
 //! - [`streams`]: the stream cursor: fetching, finding offsets, cutting a partition's start.
 //! - [`filter`]: saying which records and which topics are meant.
 //! - [`groups`]: consumer groups and the offsets they commit.
+//! - [`live`]: the live cursor: records pushed to subscribers as they come.
 //! - [`queues`]: the queue cursor: a state for each record. So far its pure part.
 //!
-//! Live cursors, routes and transactions will lie beside them.
+//! Routes and transactions will lie beside them.
 
 #![forbid(unsafe_code)]
 
 pub mod filter;
 pub mod groups;
 pub mod headers;
+pub mod live;
 pub mod produce;
 pub mod queues;
 pub mod streams;

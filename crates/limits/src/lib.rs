@@ -292,3 +292,46 @@ pub const FILTER_NODES_MAX: usize = 512;
 
 /// How deep conditions of a filter lie in each other; asking one is recursive.
 pub const FILTER_DEPTH_MAX: usize = 16;
+
+/// Live subscriptions of one server: each has a connection, or a place on one, and a buffer.
+pub const LIVE_SUBSCRIPTIONS_MAX: usize = 20_000;
+
+/// Partitions of one live subscription, each with some hundred bytes in it.
+pub const LIVE_PARTITIONS_MAX: usize = 20_000;
+
+/// Records that wait for the reader of a live subscription unless it says otherwise: about a second of a busy topic.
+pub const LIVE_BUFFER_RECORDS_DEFAULT: usize = 1_024;
+
+/// Bytes of them.
+pub const LIVE_BUFFER_BYTES_DEFAULT: usize = 1 << 20;
+
+/// The most that a live subscription may ask for.
+pub const LIVE_BUFFER_RECORDS_MAX: usize = 65_536;
+
+/// The most bytes that a live subscription may ask for. Subscribers share messages, but the slow ones do not wait for the
+/// same.
+pub const LIVE_BUFFER_BYTES_MAX: usize = 16 << 20;
+
+/// Records that a partition's live hub keeps, so that subscribers a little behind it need not read the log.
+pub const LIVE_RECENT_RECORDS: usize = 1_024;
+
+/// Bytes of them.
+pub const LIVE_RECENT_BYTES: usize = 1 << 20;
+
+/// Records that a live subscription which is behind reads at a time, and that a hub offers at a time.
+pub const LIVE_STEP_RECORDS: usize = 512;
+
+/// Bytes of them; one record may be larger.
+pub const LIVE_STEP_BYTES: usize = 256 << 10;
+
+/// Keys of which a live subscription can be given the latest record before it follows.
+pub const LIVE_LATEST_KEYS_MAX: usize = 1_000_000;
+
+/// Bytes of those records.
+pub const LIVE_LATEST_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of those records of all subscriptions that have not been delivered.
+pub const LIVE_LATEST_BYTES_TOTAL: usize = 256 << 20;
+
+/// Partitions whose positions a live subscription gives out to resume from: the text has to fit into an HTTP header.
+pub const LIVE_TOKEN_POSITIONS_MAX: usize = 256;

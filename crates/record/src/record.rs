@@ -37,6 +37,31 @@ pub struct Record {
     pub headers: Headers,
 }
 
+impl Record {
+    /// The same record in memory of its own, so that keeping it keeps nothing else.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let parts = [
+            self.key.as_deref().unwrap_or_default(),
+            self.value.as_deref().unwrap_or_default(),
+            &self.headers.encoded,
+        ];
+        let mut bytes = Bytes::from(parts.concat());
+        let mut part = |index: usize| bytes.split_to(parts[index].len());
+        let (key, value, encoded) = (part(0), part(1), part(2));
+        Self {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.is_some().then_some(key),
+            value: self.value.is_some().then_some(value),
+            headers: Headers {
+                count: self.headers.count,
+                encoded,
+            },
+        }
+    }
+}
+
 /// One header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
@@ -75,6 +100,11 @@ impl Headers {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// The bytes they take, encoded.
+    pub fn size_bytes(&self) -> usize {
+        self.encoded.len()
     }
 
     /// The headers in their order.

@@ -146,11 +146,16 @@ impl Broker {
 
 /// The wake of one wait. It goes off at the latest when the wait is over: partitions that had nothing new then know that
 /// they can forget it.
-struct Alarm(Arc<Wake>);
+pub(crate) struct Alarm(Arc<Wake>);
 
 impl Alarm {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Wake::new()))
+    }
+
+    /// What goes off.
+    pub(crate) fn wake(&self) -> &Arc<Wake> {
+        &self.0
     }
 }
 

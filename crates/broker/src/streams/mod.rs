@@ -11,6 +11,7 @@ mod trim;
 
 pub use budget::Held;
 pub(crate) use budget::ReadBudget;
+pub(crate) use fetch::Alarm;
 pub use fetch::{FetchPart, FetchSpec};
 pub use gather::{EpochEnd, Fetched, FetchedPart};
 pub use offsets::{FoundOffset, OffsetQuery};

@@ -183,6 +183,7 @@ impl Broker {
         catalog.apply(&change);
         let handle = TopicHandle::new(Arc::clone(&topic), self.opened(&topic.partitions)?);
         self.inner.registry.write().insert(Arc::clone(&handle));
+        self.inner.live.topic_changed(&handle);
         Ok((handle, durable))
     }
 
@@ -193,7 +194,9 @@ impl Broker {
         let topic = Arc::clone(created(&change));
         let durable = self.sequence(&change, opens(&topic, &added), Vec::new())?;
         catalog.apply(&change);
-        self.handle_of(id)?.update(topic, self.opened(&added)?);
+        let handle = self.handle_of(id)?;
+        handle.update(topic, self.opened(&added)?);
+        self.inner.live.topic_changed(&handle);
         Ok(durable)
     }
 
@@ -233,7 +236,11 @@ impl Broker {
         let name = topic.name.clone();
         let durable = self.sequence(&change, Vec::new(), topic.partitions.clone())?;
         catalog.apply(&change);
+        let handle = self.topic_by_id(id);
         self.inner.registry.write().remove(id);
+        if let Some(handle) = handle {
+            self.inner.live.topic_deleted(&handle);
+        }
         Ok((name, durable))
     }
 

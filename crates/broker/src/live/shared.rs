@@ -1,0 +1,259 @@
+//! What a subscription's reader and the hubs share of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use millstream_catalog::TopicId;
+use millstream_limits::LIVE_PARTITIONS_MAX;
+use millstream_record::Offset;
+use parking_lot::Mutex;
+
+use super::error::Disconnected;
+use super::machine::{Effect, Entry, Machine, Place, Step};
+use super::message::{LiveItem, LiveMessage, Lost, Source};
+use super::registry::Counters;
+use super::token::ResumeToken;
+use crate::filter::{Filter, TopicPattern};
+use crate::topics::{PartitionHandle, TopicHandle};
+
+/// Which topics a subscription listens to.
+#[derive(Debug)]
+pub(super) enum Watch {
+    Topic(TopicId),
+    Pattern(TopicPattern),
+}
+
+/// One subscription, for its reader and for hubs.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) id: u64,
+    watch: Watch,
+    filter: Option<Filter>,
+    counters: Arc<Counters>,
+    /// Held for moments only, and no other lock is taken meanwhile.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    machine: Machine,
+    feeds: BTreeMap<Source, Feed>,
+    waker: Option<Waker>,
+}
+
+/// A partition the subscription is to.
+#[derive(Debug)]
+struct Feed {
+    partition: PartitionHandle,
+    /// The first record that was not delivered.
+    next: Offset,
+}
+
+pub(super) fn source_of(partition: &PartitionHandle) -> Source {
+    partition.log.id().get()
+}
+
+impl Shared {
+    pub(super) fn new(
+        id: u64,
+        watch: Watch,
+        filter: Option<Filter>,
+        machine: Machine,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            id,
+            watch,
+            filter,
+            counters,
+            state: Mutex::new(State {
+                machine,
+                feeds: BTreeMap::new(),
+                waker: None,
+            }),
+        }
+    }
+
+    /// Lets an event happen, and wakes the reader if it has something to do then.
+    fn act(&self, event: impl FnOnce(&mut State) -> Effect) {
+        let (effect, waker) = {
+            let mut state = self.state.lock();
+            let effect = event(&mut state);
+            let waker = if effect.wake {
+                state.waker.take()
+            } else {
+                None
+            };
+            (effect, waker)
+        };
+        if effect.dropped > 0 {
+            let dropped = &self.counters.dropped;
+            dropped.fetch_add(effect.dropped, Ordering::Relaxed);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What the reader does next; pending while that is to wait.
+    pub(super) fn poll_step(&self, context: &mut Context<'_>) -> Poll<Step> {
+        let mut state = self.state.lock();
+        let step = state.step();
+        if !matches!(step, Step::Wait) {
+            return Poll::Ready(step);
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            waker => *waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// The same without waiting.
+    pub(super) fn step(&self) -> Step {
+        self.state.lock().step()
+    }
+
+    pub(super) fn add_credit(&self, records: u64) {
+        self.act(|state| state.machine.add_credit(records));
+    }
+
+    pub(super) fn end(&self, reason: Disconnected) {
+        self.act(|state| state.machine.end(reason));
+    }
+
+    /// A hub has decoded these, and knows everything up to `end`.
+    pub(super) fn offer(&self, source: Source, messages: &[Arc<LiveMessage>], end: Offset) {
+        self.act(|state| {
+            let machine = &mut state.machine;
+            machine.offer(source, messages, end, |message| self.wants(message))
+        });
+    }
+
+    pub(super) fn offer_lost(&self, source: Source, lost: Lost) {
+        self.act(|state| state.machine.offer_lost(source, lost));
+    }
+
+    /// Takes up with a hub that goes on at `next`, and still has the `recent` messages from `from` on.
+    pub(super) fn join<'a>(
+        &self,
+        source: Source,
+        recent: impl Iterator<Item = &'a Arc<LiveMessage>>,
+        next: Offset,
+    ) {
+        let mut state = self.state.lock();
+        let wanted = recent.filter(|message| self.wants(message));
+        let entries = wanted.cloned().map(Entry::Message).collect();
+        state.machine.joined(source, entries, next);
+    }
+
+    /// What was read from the log.
+    pub(super) fn replayed(&self, source: Source, entries: Vec<Entry>, next: Offset) {
+        let mut state = self.state.lock();
+        state.machine.replayed(source, entries, next);
+    }
+
+    /// Adds a partition that is to be read from `next`.
+    pub(super) fn add(&self, partition: &PartitionHandle, next: Offset) {
+        self.act(|state| {
+            if state.machine.source_count() >= LIVE_PARTITIONS_MAX {
+                return state.machine.end(Disconnected::TooManyPartitions);
+            }
+            let source = source_of(partition);
+            state.feeds.entry(source).or_insert_with(|| Feed {
+                partition: partition.clone(),
+                next,
+            });
+            state.machine.add(source, next)
+        });
+    }
+
+    /// A partition is gone with its topic.
+    pub(super) fn gone(&self, source: Source) {
+        self.act(|state| {
+            state.machine.remove(source);
+            state.feeds.remove(&source);
+            match self.watch {
+                Watch::Topic(_) => state.machine.end(Disconnected::TopicDeleted),
+                Watch::Pattern(_) => Effect::default(),
+            }
+        });
+    }
+
+    pub(super) fn partition(&self, source: Source) -> Option<PartitionHandle> {
+        let state = self.state.lock();
+        state.feeds.get(&source).map(|feed| feed.partition.clone())
+    }
+
+    /// Every partition it is to.
+    pub(super) fn partitions(&self) -> Vec<PartitionHandle> {
+        let state = self.state.lock();
+        let feeds = state.feeds.values();
+        feeds.map(|feed| feed.partition.clone()).collect()
+    }
+
+    /// The partitions in which it is behind, and where it stands there.
+    pub(super) fn behind(&self) -> Vec<(PartitionHandle, Offset)> {
+        let state = self.state.lock();
+        let behind = |(source, feed): (&Source, &Feed)| match state.machine.place(*source) {
+            Some(Place::Behind(next)) => Some((feed.partition.clone(), next)),
+            _ => None,
+        };
+        state.feeds.iter().filter_map(behind).collect()
+    }
+
+    /// What is delivered before everything else.
+    pub(super) fn begin_with(&self, entries: Vec<Entry>) {
+        self.act(|state| state.machine.begin_with(entries));
+    }
+
+    pub(super) fn watches(&self, topic: &TopicHandle) -> bool {
+        match &self.watch {
+            Watch::Topic(id) => *id == topic.id(),
+            Watch::Pattern(pattern) => pattern.matches(topic.name().as_str()),
+        }
+    }
+
+    pub(super) fn wants(&self, message: &LiveMessage) -> bool {
+        self.filter.as_ref().is_none_or(|filter| {
+            filter.matches(message.key.as_deref(), || {
+                let headers = message.headers.iter();
+                headers.map(|header| (header.key, header.value))
+            })
+        })
+    }
+
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    /// Where it stands, unless that would be longer than a token may be.
+    pub(super) fn token(&self, positions_max: usize) -> Option<ResumeToken> {
+        let state = self.state.lock();
+        if state.feeds.len() > positions_max {
+            return None;
+        }
+        let feeds = state.feeds.values();
+        Some(ResumeToken::new(feeds.map(|feed| {
+            let partition = &feed.partition;
+            (partition.topic().id(), partition.index(), feed.next)
+        })))
+    }
+}
+
+impl State {
+    fn step(&mut self) -> Step {
+        let step = self.machine.step();
+        let (source, next) = match &step {
+            Step::Deliver(LiveItem::Record(message)) => (message.source, message.offset.next()),
+            Step::Deliver(LiveItem::Lost(lost)) => (lost.source, lost.to),
+            _ => return step,
+        };
+        if let Some(feed) = self.feeds.get_mut(&source) {
+            feed.next = feed.next.max(next);
+        }
+        step
+    }
+}

@@ -1,0 +1,291 @@
+//! A subscription, for its reader.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millstream_limits::{
+    LIVE_BUFFER_BYTES_MAX, LIVE_BUFFER_RECORDS_MAX, LIVE_PARTITIONS_MAX, LIVE_STEP_BYTES,
+    LIVE_STEP_RECORDS, LIVE_TOKEN_POSITIONS_MAX,
+};
+use millstream_record::Offset;
+
+use super::decode::{Found, takes_long, walk};
+use super::error::{Disconnected, LiveError};
+use super::latest::Latest;
+use super::machine::{Entry, Machine, Step};
+use super::message::{LiveItem, LiveMessage, Lost, LostReason, Source};
+use super::registry::{LatestMemory, LiveStats};
+use super::shared::{Shared, Watch, source_of};
+use super::spec::{Start, SubscribeSpec, Topics};
+use super::token::ResumeToken;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, OffsetQuery};
+use crate::topics::{PartitionHandle, TopicHandle};
+
+/// A live subscription. Dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    broker: Broker,
+    shared: Arc<Shared>,
+    /// While the latest records of keys are delivered.
+    latest: Option<(usize, LatestMemory)>,
+}
+
+impl Broker {
+    /// Subscribes to topics. Records that are published after this has returned are delivered, or their absence is told.
+    pub async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, LiveError> {
+        if !(1..=LIVE_BUFFER_RECORDS_MAX).contains(&spec.buffer_records)
+            || !(1..=LIVE_BUFFER_BYTES_MAX).contains(&spec.buffer_bytes)
+        {
+            return Err(LiveError::Buffer);
+        }
+        let (watch, topic) = match spec.topics {
+            Topics::Named(name) => {
+                let topic = self.topic(&name).ok_or(BrokerError::UnknownTopic)?;
+                (Watch::Topic(topic.id()), Some(topic))
+            }
+            Topics::Matching(pattern) => (Watch::Pattern(pattern), None),
+        };
+        let (records, bytes) = (spec.buffer_records, spec.buffer_bytes);
+        let machine = Machine::new(spec.slow, records, bytes, spec.credit);
+        let shared = self.inner.live.enter(watch, spec.filter, machine)?;
+        let mut subscription = Subscription {
+            broker: self.clone(),
+            shared,
+            latest: None,
+        };
+        // It is in the registry by now, so a topic is found here or announced there.
+        let topics = topic.map_or_else(|| self.topics(), |topic| vec![topic]);
+        subscription.begin(&topics, spec.start).await?;
+        Ok(subscription)
+    }
+
+    /// How live subscriptions are doing.
+    pub fn live_stats(&self) -> LiveStats {
+        self.inner.live.stats()
+    }
+}
+
+impl Subscription {
+    /// What comes next. Waits while there is nothing, or no credit. After [`LiveItem::Disconnected`] there is nothing but
+    /// that.
+    ///
+    /// Nothing is lost when the future is dropped before it is done.
+    pub async fn next(&mut self) -> LiveItem {
+        loop {
+            match poll_fn(|context| self.shared.poll_step(context)).await {
+                Step::Deliver(item) => return self.delivered(item),
+                Step::Read(source, from) => self.read(source, from).await,
+                Step::Wait => {}
+            }
+        }
+    }
+
+    /// What comes next, if it is there already and in memory.
+    pub fn try_next(&mut self) -> Option<LiveItem> {
+        match self.shared.step() {
+            Step::Deliver(item) => Some(self.delivered(item)),
+            Step::Read(..) | Step::Wait => None,
+        }
+    }
+
+    /// Allows `records` more to be delivered.
+    pub fn add_credit(&self, records: u64) {
+        self.shared.add_credit(records);
+    }
+
+    /// Where it stands: another subscription to the same topics that resumes there gets everything that this one has
+    /// not delivered, as far as it is retained. There is no such place while the latest records of keys are being
+    /// delivered, nor in a subscription to more than `LIVE_TOKEN_POSITIONS_MAX` partitions.
+    pub fn position(&self) -> Option<ResumeToken> {
+        if self.latest.is_some() {
+            return None;
+        }
+        self.shared.token(LIVE_TOKEN_POSITIONS_MAX)
+    }
+
+    fn delivered(&mut self, item: LiveItem) -> LiveItem {
+        if let LiveItem::Record(_) = item {
+            let delivered = &self.broker.inner.live.counters.delivered;
+            delivered.fetch_add(1, Ordering::Relaxed);
+            if let Some((left, _)) = &mut self.latest {
+                *left -= 1;
+                if *left == 0 {
+                    self.latest = None;
+                }
+            }
+        }
+        item
+    }
+
+    async fn begin(&mut self, topics: &[Arc<TopicHandle>], start: Start) -> Result<(), LiveError> {
+        let watched = topics.iter().filter(|topic| self.shared.watches(topic));
+        let partitions: Vec<_> = watched.flat_map(TopicHandle::partitions).collect();
+        if partitions.len() > LIVE_PARTITIONS_MAX {
+            return Err(LiveError::TooManyPartitions(partitions.len()));
+        }
+        let latest_memory = self.broker.inner.live.latest_memory();
+        let mut latest = Latest::new(self.shared.filter().cloned(), latest_memory);
+        for partition in &partitions {
+            let from = match &start {
+                Start::LatestPerKey => latest.add(&self.broker, partition).await?,
+                start => self.first(partition, start).await?,
+            };
+            self.shared.add(partition, from);
+        }
+        let (entries, memory) = latest.finish();
+        if !entries.is_empty() {
+            self.latest = Some((entries.len(), memory));
+            self.shared.begin_with(entries);
+        }
+        for (partition, from) in self.shared.behind() {
+            let live = &self.broker.inner.live;
+            live.join(&self.broker, &self.shared, &partition, from);
+        }
+        Ok(())
+    }
+
+    /// Where to begin in a partition.
+    async fn first(&self, partition: &PartitionHandle, start: &Start) -> Result<Offset, LiveError> {
+        let offsets = partition.offsets();
+        let end = offsets.last_stable;
+        Ok(match start {
+            Start::Now | Start::LatestPerKey => end,
+            Start::Earliest => offsets.log_start,
+            Start::Since(time) => {
+                let query = OffsetQuery::Since(*time);
+                let found = self
+                    .broker
+                    .offset_at(partition, query, None, Isolation::ReadCommitted)
+                    .await?;
+                found.map_or(end, |found| found.offset)
+            }
+            Start::Offsets(list) => {
+                let index = partition.index();
+                match list.iter().find(|(asked, _)| *asked == index) {
+                    None => end,
+                    Some(&(_, from)) if from >= Offset::ZERO && from <= end => from,
+                    Some(_) => {
+                        return Err(BrokerError::OffsetOutOfRange {
+                            log_start: offsets.log_start,
+                            high_watermark: end,
+                        }
+                        .into());
+                    }
+                }
+            }
+            // What lies beyond the end was seen and did not survive: all that comes is new. What is not in the token
+            // was not there when it was made.
+            Start::Resume(token) => token
+                .get(partition.topic().id(), partition.index())
+                .unwrap_or(offsets.log_start)
+                .min(end),
+        })
+    }
+
+    /// Reads on from the log in a partition that is behind, or joins its hub.
+    async fn read(&self, source: Source, from: Offset) {
+        let Some(partition) = self.shared.partition(source) else {
+            return;
+        };
+        let live = &self.broker.inner.live;
+        if live.join(&self.broker, &self.shared, &partition, from) {
+            return;
+        }
+        let spec = FetchSpec {
+            parts: vec![FetchPart::of(&partition, from, LIVE_STEP_BYTES)],
+            max_bytes: LIVE_STEP_BYTES,
+            isolation: Isolation::ReadCommitted,
+            ..FetchSpec::of(&partition, from)
+        };
+        match self.broker.fetch(spec).await.pop().map(|part| part.result) {
+            Some(Ok(fetched)) => self.replay(&partition, fetched, from).await,
+            Some(Err(BrokerError::OffsetOutOfRange {
+                log_start,
+                high_watermark,
+            })) => {
+                let lost = (from < log_start)
+                    .then(|| lost(&partition, from, log_start, LostReason::Retention));
+                let entries = lost.map(Entry::Lost).into_iter().collect();
+                let next = from.max(log_start).min(high_watermark.max(log_start));
+                self.shared.replayed(source, entries, next);
+            }
+            Some(Err(BrokerError::UnknownPartition)) | None => self.shared.gone(source),
+            Some(Err(error)) => self.fail(&error),
+        }
+    }
+
+    async fn replay(&self, partition: &PartitionHandle, fetched: Fetched, from: Offset) {
+        let unpacked = if takes_long(&fetched) {
+            let (shared, partition) = (Arc::clone(&self.shared), partition.clone());
+            let unpack = move || unpack(&shared, &partition, &fetched, from);
+            self.broker.inner.unpacking.run(unpack).await
+        } else {
+            unpack(&self.shared, partition, &fetched, from)
+        };
+        match unpacked {
+            Ok((entries, next)) => self.shared.replayed(source_of(partition), entries, next),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&self, error: &BrokerError) {
+        let reason = error.to_string().into();
+        self.shared.end(Disconnected::Failed(reason));
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.broker.inner.live.leave(&self.shared);
+    }
+}
+
+/// What is wanted of what was fetched, up to a bound, and where to go on.
+fn unpack(
+    shared: &Shared,
+    partition: &PartitionHandle,
+    fetched: &Fetched,
+    from: Offset,
+) -> Result<(Vec<Entry>, Offset), BrokerError> {
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    let next = walk(fetched, from, |found| {
+        match found {
+            Found::Record(record) => {
+                let filter = shared.filter();
+                if filter.is_none_or(|filter| filter.matches_record(&record)) {
+                    let topic = partition.topic().name().clone();
+                    let (index, source) = (partition.index(), source_of(partition));
+                    let message = LiveMessage::new(topic, index, source, record.detached());
+                    bytes += message.size_bytes();
+                    entries.push(Entry::Message(Arc::new(message)));
+                }
+            }
+            Found::Undecodable(from, to) => {
+                let lost = lost(partition, from, to, LostReason::Undecodable);
+                entries.push(Entry::Lost(lost));
+            }
+        }
+        if entries.len() >= LIVE_STEP_RECORDS || bytes >= LIVE_STEP_BYTES {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok((entries, next))
+}
+
+fn lost(partition: &PartitionHandle, from: Offset, to: Offset, reason: LostReason) -> Lost {
+    Lost {
+        topic: partition.topic().name().clone(),
+        partition: partition.index(),
+        from,
+        to,
+        reason,
+        source: source_of(partition),
+    }
+}

@@ -1,0 +1,179 @@
+//! A subscription's position as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use millstream_catalog::TopicId;
+use millstream_limits::LIVE_TOKEN_POSITIONS_MAX;
+use millstream_record::Offset;
+use thiserror::Error;
+
+/// Where a subscription stands: in each partition the next record it has not delivered.
+///
+/// As text it is, for each topic, the first 16 hex digits of its id and `partition:offset` pairs:
+/// `5f0c27d3a9b14e60/0:17,1:4`, several topics separated by `;`. A topic that was created again under its old name is
+/// another one, and is read from its first record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResumeToken {
+    /// In the order of topic and partition.
+    positions: Vec<Position>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    topic: u64,
+    partition: u32,
+    next: i64,
+}
+
+/// Why a text is not a position.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// It has another form.
+    #[error("a position looks like 5f0c27d3a9b14e60/0:17,1:4, as it was given out with a record")]
+    Malformed,
+    /// It is longer than any that was given out.
+    #[error("a position has at most {LIVE_TOKEN_POSITIONS_MAX} partitions")]
+    TooLong,
+}
+
+impl ResumeToken {
+    /// Of positions in any order.
+    pub(super) fn new(positions: impl Iterator<Item = (TopicId, u32, Offset)>) -> Self {
+        let mut positions: Vec<_> = positions
+            .map(|(topic, partition, next)| Position {
+                topic: short(topic),
+                partition,
+                next: next.get(),
+            })
+            .collect();
+        positions.sort_unstable();
+        Self { positions }
+    }
+
+    /// The position in a partition, if it was there.
+    pub(super) fn get(&self, topic: TopicId, partition: u32) -> Option<Offset> {
+        let wanted = (short(topic), partition);
+        let found = self
+            .positions
+            .binary_search_by_key(&wanted, |position| (position.topic, position.partition));
+        found.ok().map(|index| Offset(self.positions[index].next))
+    }
+}
+
+/// Enough of the id to tell topics apart.
+fn short(topic: TopicId) -> u64 {
+    topic.0.as_u64_pair().0
+}
+
+impl fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before: Option<u64> = None;
+        for position in &self.positions {
+            match before {
+                Some(topic) if topic == position.topic => f.write_str(",")?,
+                Some(_) => write!(f, ";{:016x}/", position.topic)?,
+                None => write!(f, "{:016x}/", position.topic)?,
+            }
+            write!(f, "{}:{}", position.partition, position.next)?;
+            before = Some(position.topic);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ResumeToken {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        /// A partition, an offset and what is between them, at most.
+        const POSITION_BYTES_MAX: usize = 64;
+        if text.len() > LIVE_TOKEN_POSITIONS_MAX * POSITION_BYTES_MAX {
+            return Err(TokenError::TooLong);
+        }
+        let mut positions = Vec::new();
+        for group in text.split(';').filter(|group| !group.is_empty()) {
+            let (topic, places) = group.split_once('/').ok_or(TokenError::Malformed)?;
+            let topic = u64::from_str_radix(topic, 16).map_err(|_| TokenError::Malformed)?;
+            for place in places.split(',') {
+                positions.push(position(topic, place).ok_or(TokenError::Malformed)?);
+            }
+        }
+        if positions.len() > LIVE_TOKEN_POSITIONS_MAX {
+            return Err(TokenError::TooLong);
+        }
+        positions.sort_unstable();
+        Ok(Self { positions })
+    }
+}
+
+fn position(topic: u64, text: &str) -> Option<Position> {
+    let (partition, next) = text.split_once(':')?;
+    let next: i64 = next.parse().ok()?;
+    (next >= 0).then_some(Position {
+        topic,
+        partition: partition.parse().ok()?,
+        next,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn topic(number: u64) -> TopicId {
+        let mut bytes = [7; 16];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        TopicId::from_random(bytes)
+    }
+
+    #[test]
+    fn a_position_is_short_text() {
+        let token =
+            ResumeToken::new([(topic(1), 1, Offset(4)), (topic(1), 0, Offset(17))].into_iter());
+        let text = token.to_string();
+        assert!(text.ends_with("/0:17,1:4"), "{text}");
+        assert_eq!(text.parse(), Ok(token.clone()));
+        assert_eq!(token.get(topic(1), 1), Some(Offset(4)));
+        assert_eq!(token.get(topic(1), 2), None);
+        assert_eq!(token.get(topic(2), 1), None);
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for text in [
+            "1", "1/", "1/0", "1/0:", "1/0:-1", "1/-1:0", "x/0:1", "1/0:1,", "1/0:1;2",
+        ] {
+            assert_eq!(
+                text.parse::<ResumeToken>(),
+                Err(TokenError::Malformed),
+                "{text}"
+            );
+        }
+        assert_eq!("".parse(), Ok(ResumeToken::default()));
+        let long = format!("1/{}0:0", "0:0,".repeat(LIVE_TOKEN_POSITIONS_MAX));
+        assert_eq!(long.parse::<ResumeToken>(), Err(TokenError::TooLong));
+        assert_eq!(
+            "9".repeat(1 << 20).parse::<ResumeToken>(),
+            Err(TokenError::TooLong)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn positions_survive_as_text(
+            positions in proptest::collection::btree_map((0u64..4, 0u32..100), 0i64..i64::MAX, 0..20)
+        ) {
+            let positions = positions.into_iter().map(|((t, p), o)| (topic(t), p, Offset(o)));
+            let token = ResumeToken::new(positions);
+            prop_assert_eq!(token.to_string().parse::<ResumeToken>(), Ok(token));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,60}") {
+            let _ = text.parse::<ResumeToken>();
+        }
+    }
+}

@@ -314,3 +314,32 @@ impl Cursor<'_> {
         self.length()?.map(|length| self.span(length)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detached_record_is_the_same_in_other_memory() {
+        let memory = Bytes::from_static(b"keyvalue");
+        let header = |key, value| Header { key, value };
+        let record = Record {
+            offset: Offset(3),
+            timestamp: TimestampMs(4),
+            key: Some(memory.slice(..3)),
+            value: Some(memory.slice(3..)),
+            headers: Headers::new(&[header(b"a", Some(b"1")), header(b"a", None)]),
+        };
+        let detached = record.detached();
+        assert_eq!(detached, record);
+        let value = detached.value.clone().unwrap();
+        assert_ne!(value.as_ptr(), memory[3..].as_ptr());
+        let bare = Record {
+            key: None,
+            value: Some(Bytes::new()),
+            headers: Headers::default(),
+            ..record
+        };
+        assert_eq!(bare.detached(), bare);
+    }
+}

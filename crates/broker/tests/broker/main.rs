@@ -4,6 +4,7 @@ mod crash;
 mod fetch;
 mod fetch_memory;
 mod fetch_model;
+mod live;
 mod offsets;
 mod produce;
 mod publish;

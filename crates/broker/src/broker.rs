@@ -16,6 +16,7 @@ use crate::groups::{self, Groups};
 use crate::identity;
 use crate::live::Live;
 use crate::produce::{ProducerIds, Rotor};
+use crate::routes::RouteSet;
 use crate::server_settings;
 use crate::settings::BrokerSettings;
 use crate::streams::ReadBudget;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) server_settings: Mutex<ServerSettings>,
     pub(crate) groups: Groups,
     pub(crate) live: Live,
+    pub(crate) routes: RouteSet,
     cluster_id: String,
 }
 
@@ -62,13 +64,14 @@ impl Broker {
         let slot_settings = settings.slot.clone();
         let slot_env = env.clone();
         let group_settings = settings.groups;
-        let (slot, catalog, registry, groups) = blocking
+        let (slot, catalog, registry, groups, routes) = blocking
             .run(move || {
                 let slot = Slot::open(slot_settings, slot_env.clone())?;
                 let catalog = load_catalog(&slot)?;
                 let registry = Registry::open(&slot, &catalog)?;
                 let groups = Groups::open(slot.clone(), slot_env, group_settings)?;
-                Ok::<_, OpenError>((slot, catalog, registry, groups))
+                let routes = RouteSet::open(&slot)?;
+                Ok::<_, OpenError>((slot, catalog, registry, groups, routes))
             })
             .await?;
         let cluster_id = identity::cluster_id(&slot, &*env.rng).await?;
@@ -88,6 +91,7 @@ impl Broker {
             server_settings,
             groups,
             live: Live::default(),
+            routes,
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));

@@ -10,6 +10,7 @@ use millstream_store::{CommitError, PartitionId, ReadError, SlotFailure};
 use thiserror::Error;
 
 use crate::groups::GroupsLoadError;
+use crate::routes::{RouteEntryError, RouteProblem};
 
 /// Why a broker could not be opened.
 #[derive(Debug, Error)]
@@ -34,6 +35,9 @@ pub enum OpenError {
     /// The groups cannot be read.
     #[error(transparent)]
     Groups(#[from] GroupsLoadError),
+    /// The routes cannot be read.
+    #[error(transparent)]
+    Routes(#[from] RouteEntryError),
     /// The catalogue names a partition that the store does not have.
     #[error(
         "partition {index} of topic {topic} should be log {id}, which is not there; nothing was changed, run `millstream doctor` on the data directory"
@@ -145,6 +149,26 @@ pub enum BrokerError {
     MemoryFull {
         /// Its bound.
         bound_bytes: u64,
+    },
+
+    /// There is no such route.
+    #[error("there is no route {0}; list the routes to see which there are")]
+    UnknownRoute(Arc<str>),
+    /// A route of that name is there.
+    #[error("route {0} exists already; delete it first, or choose another name")]
+    RouteExists(Arc<str>),
+    /// The route cannot be made, or no longer followed.
+    #[error(transparent)]
+    InvalidRoute(#[from] RouteProblem),
+    /// A topic that a route leads to does not take the records, so nothing was written to any.
+    #[error("route {route} leads to topic {target}, which refuses: {error}")]
+    RefusedByTarget {
+        /// The route.
+        route: Arc<str>,
+        /// The topic.
+        target: TopicName,
+        /// Why it refuses.
+        error: Box<BrokerError>,
     },
 
     /// Nothing is at that offset.

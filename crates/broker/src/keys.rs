@@ -9,6 +9,7 @@
 //! 02 03                    what clients changed of the server's settings      millstream-catalog, server_entry.rs
 //! 03 ..                    groups and their offsets                           groups/record
 //! 04 | queue id            a queue's state                                    queues/record
+//! 06 | name                a route                                            routes/route.rs
 //! ```
 
 /// The cluster id.
@@ -16,6 +17,9 @@ pub(crate) const CLUSTER_ID: &[u8] = &[0x02, 0x01];
 
 /// The first producer id that no block has been taken from yet.
 pub(crate) const NEXT_PRODUCER_ID: &[u8] = &[0x02, 0x02];
+
+/// Routes.
+pub(crate) const ROUTES: &[u8] = &[0x06];
 
 /// What clients have changed of the server's settings.
 pub(crate) const SERVER_SETTINGS: &[u8] = &[0x02, 0x03];

@@ -14,8 +14,9 @@
 //! - [`groups`]: consumer groups and the offsets they commit.
 //! - [`live`]: the live cursor: records pushed to subscribers as they come.
 //! - [`queues`]: the queue cursor: a state for each record. So far its pure part.
+//! - [`routes`]: from topics to topics, in the same commit.
 //!
-//! Routes and transactions will lie beside them.
+//! Transactions will lie beside them.
 
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod headers;
 pub mod live;
 pub mod produce;
 pub mod queues;
+pub mod routes;
 pub mod streams;
 pub mod topics;
 

@@ -80,6 +80,11 @@ fn code_of(error: &BrokerError) -> ErrorCode {
             ErrorCode::KAFKA_STORAGE_ERROR
         }
 
+        BrokerError::UnknownRoute(_)
+        | BrokerError::RouteExists(_)
+        | BrokerError::InvalidRoute(_) => ErrorCode::INVALID_REQUEST,
+        BrokerError::RefusedByTarget { error, .. } => code_of(error),
+
         BrokerError::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
         BrokerError::FencedLeaderEpoch { .. } => ErrorCode::FENCED_LEADER_EPOCH,
         BrokerError::UnknownLeaderEpoch { .. } => ErrorCode::UNKNOWN_LEADER_EPOCH,

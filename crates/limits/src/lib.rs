@@ -51,6 +51,19 @@ pub const fn kafka_decoded_array_bytes_max(frame_bytes: usize) -> usize {
     }
 }
 
+/// The longest name of a route in bytes of UTF-8, as long as a topic's.
+pub const ROUTE_NAME_BYTES_MAX: usize = 255;
+
+/// The most routes: each is looked at when a topic's routes are worked out anew.
+pub const ROUTES_MAX: usize = 10_000;
+
+/// The most topics that one route leads to.
+pub const ROUTE_TARGETS_MAX: usize = 1000;
+
+/// The most topics that one publish reaches, all routes followed: each of them checks the batch, and a memory topic copies
+/// it.
+pub const ROUTED_TOPICS_MAX: usize = 1000;
+
 /// How many batches a partition remembers of each idempotent producer: as many as a client may have in flight, and what
 /// Kafka remembers.
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;

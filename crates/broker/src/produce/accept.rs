@@ -13,14 +13,14 @@ use crate::error::BrokerError;
 
 /// A batch fit to be stored.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) batch: Batch,
+pub(crate) struct Accepted {
+    pub(crate) batch: Batch,
     /// The log append time that is written in it, where the topic wants that.
-    pub(super) stamp: Option<TimestampMs>,
+    pub(crate) stamp: Option<TimestampMs>,
 }
 
 /// Whether taking `bytes` means unpacking records for so long that it should not hold up a thread that serves others.
-pub(super) fn takes_long(bytes: &[u8], values: &TopicValues) -> bool {
+pub(crate) fn takes_long(bytes: &[u8], values: &TopicValues) -> bool {
     // What is no batch is refused at once.
     let Ok(header) = BatchHeader::parse(bytes) else {
         return false;
@@ -37,7 +37,7 @@ pub(super) fn takes_long(bytes: &[u8], values: &TopicValues) -> bool {
 ///
 /// Without `compression.type`, `message.timestamp.type`, compaction or an earliest timestamp, the bytes come back as
 /// they are and the records in them are never looked at.
-pub(super) fn accept(
+pub(crate) fn accept(
     bytes: Bytes,
     values: &TopicValues,
     now: TimestampMs,

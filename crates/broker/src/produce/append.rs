@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use millstream_record::{ProducerEpoch, ProducerId};
-use millstream_store::{Admission, Appended, Commit, Ticket};
+use millstream_store::{Admission, Append, Appended, Commit, CommitError, Ticket};
+use smallvec::SmallVec;
 
-use super::accept::{Accepted, accept, takes_long};
-use super::publish::append_of;
+use super::intake::Gone;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::topics::PartitionHandle;
@@ -50,11 +50,15 @@ impl Broker {
     pub fn append(
         &self,
         partition: &PartitionHandle,
-        batch: Bytes,
+        mut batch: Bytes,
     ) -> Result<Appending, BrokerError> {
-        let topic = partition.topic().current();
-        let accepted = accept(batch, topic.settings.values(), self.now())?;
-        self.append_accepted(partition, accepted)
+        let mut intake = self.intake(partition, Gone::default(), self.now())?;
+        loop {
+            match self.commit_appends(intake.appends(intake.hand_out(&mut batch))?) {
+                Err(error) if intake.leave_out(&error) => {}
+                appending => return Ok(appending?),
+            }
+        }
     }
 
     /// The same for a batch of which nobody knows what unpacking it takes: if it has to be unpacked, that is done on one
@@ -62,17 +66,20 @@ impl Broker {
     pub async fn append_unpacked(
         &self,
         partition: &PartitionHandle,
-        batch: Bytes,
+        mut batch: Bytes,
     ) -> Result<Appending, BrokerError> {
-        let topic = partition.topic().current();
-        if !takes_long(&batch, topic.settings.values()) {
+        let mut intake = self.intake(partition, Gone::default(), self.now())?;
+        if !intake.takes_long(&batch) {
             return self.append(partition, batch);
         }
-        let now = self.now();
-        let accepted = self
-            .unpack(move || accept(batch, topic.settings.values(), now))
-            .await?;
-        self.append_accepted(partition, accepted)
+        loop {
+            let (taking, sent) = (intake.clone(), intake.hand_out(&mut batch));
+            let appends = self.unpack(move || taking.appends(sent)).await?;
+            match self.commit_appends(appends) {
+                Err(error) if intake.leave_out(&error) => {}
+                appending => return Ok(appending?),
+            }
+        }
     }
 
     /// Runs `work`, which looks into a batch, where it holds nobody up.
@@ -80,13 +87,11 @@ impl Broker {
         self.inner.unpacking.run(work).await
     }
 
-    fn append_accepted(
-        &self,
-        partition: &PartitionHandle,
-        accepted: Accepted,
-    ) -> Result<Appending, BrokerError> {
-        let append = append_of(accepted, partition.log.id());
-        let sequenced = self.inner.slot.commit(Commit::append(append))?;
+    fn commit_appends(&self, appends: SmallVec<[Append; 1]>) -> Result<Appending, CommitError> {
+        let sequenced = self.inner.slot.commit(Commit {
+            appends,
+            ..Commit::default()
+        })?;
         Ok(Appending {
             appended: sequenced.appends[0],
             durable: sequenced.durable,

@@ -7,10 +7,12 @@
 
 mod accept;
 mod append;
+mod intake;
 mod producer_ids;
 mod publish;
 
+pub(crate) use accept::{accept, takes_long};
 pub use append::Appending;
 pub(crate) use producer_ids::ProducerIds;
-pub(crate) use publish::Rotor;
 pub use publish::{NewMessage, Published};
+pub(crate) use publish::{Rotor, append_of};

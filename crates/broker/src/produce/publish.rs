@@ -8,10 +8,11 @@ use bytes::Bytes;
 use millstream_limits::RECORD_BYTES_MAX;
 use millstream_record::partitioner::partition_of_key;
 use millstream_record::{Batch, BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
-use millstream_store::{Append, Appended, Commit};
+use millstream_store::{Append, Appended, Commit, PartitionId};
 use smallvec::SmallVec;
 
-use super::accept::{Accepted, accept, takes_long};
+use super::accept::Accepted;
+use super::intake::Gone;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::topics::TopicHandle;
@@ -58,8 +59,8 @@ pub(crate) struct Composed {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Which of the appends.
-    append: usize,
+    /// Which of the answers of the store.
+    appended: usize,
     partition: u32,
     /// The record's place in its batch.
     index: i64,
@@ -91,7 +92,7 @@ impl Composed {
         let places = self.places.iter();
         places
             .map(|place| {
-                let appended = &appended[place.append];
+                let appended = &appended[place.appended];
                 Published {
                     partition: place.partition,
                     offset: Offset(appended.base_offset.get() + place.index),
@@ -120,43 +121,75 @@ impl Broker {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
+        let mut gone = Gone::default();
         let mut composed = self.compose(topic, messages).await?;
-        let _admission = self.admit(composed.size_bytes()).await;
-        let commit = Commit {
-            appends: std::mem::take(&mut composed.appends),
-            ..Commit::default()
-        };
-        let sequenced = self.inner.slot.commit(commit)?;
-        let published = composed.published(&sequenced.appends);
-        sequenced.durable.await?;
-        Ok(published)
+        loop {
+            let _admission = self.admit(composed.size_bytes()).await;
+            let commit = Commit {
+                appends: std::mem::take(&mut composed.appends),
+                ..Commit::default()
+            };
+            let sequenced = match self.inner.slot.commit(commit) {
+                Err(error) if gone.note(&error, &topic.current().partitions) => {
+                    composed = self.compose_without(topic, messages, &gone).await?;
+                    continue;
+                }
+                sequenced => sequenced?,
+            };
+            let published = composed.published(&sequenced.appends);
+            sequenced.durable.await?;
+            return Ok(published);
+        }
     }
 
     /// Makes batches of records for a commit that does more than publish.
+    ///
+    /// The commit fails with [`CommitError::UnknownPartition`](millstream_store::CommitError::UnknownPartition) if a topic that a route leads to is deleted meanwhile: what
+    /// is composed anew then leaves it out.
     pub(crate) async fn compose(
         &self,
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],
     ) -> Result<Composed, BrokerError> {
+        self.compose_without(topic, messages, &Gone::default())
+            .await
+    }
+
+    /// The same, leaving out partitions of targets that are gone.
+    async fn compose_without(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+        gone: &Gone,
+    ) -> Result<Composed, BrokerError> {
         let now = self.now();
-        let current = topic.current();
         let partitions = topic.partitions();
-        let (drafts, places) = self.draft(topic, messages, now)?;
+        let (drafts, mut places) = self.draft(topic, messages, now)?;
         let mut appends = SmallVec::with_capacity(drafts.len());
+        // Where among the answers of the store that of each draft is.
+        let mut answers = Vec::with_capacity(drafts.len());
+        let mut targets = 0;
         for draft in drafts {
             let batch = draft
                 .builder
                 .build()
                 .expect("a draft is begun with a record");
             let partition = &partitions[draft.partition as usize];
-            let accepted = if takes_long(&batch.bytes, current.settings.values()) {
-                let current = Arc::clone(&current);
-                self.unpack(move || accept(batch.bytes, current.settings.values(), now))
-                    .await?
+            let intake = self.intake(partition, gone.clone(), now)?;
+            answers.push(targets);
+            let made = if intake.takes_long(&batch.bytes) {
+                self.unpack(move || intake.appends(batch.bytes)).await?
             } else {
-                accept(batch.bytes, current.settings.values(), now)?
+                intake.appends(batch.bytes)?
             };
-            appends.push(append_of(accepted, partition.log.id()));
+            targets += made
+                .iter()
+                .map(|append| append.targets.len())
+                .sum::<usize>();
+            appends.extend(made);
+        }
+        for place in &mut places {
+            place.appended = answers[place.appended];
         }
         Ok(Composed { appends, places })
     }
@@ -217,7 +250,7 @@ impl Broker {
                 drafts.len() - 1
             });
             places.push(Place {
-                append: at,
+                appended: at,
                 partition,
                 index: drafts[at].builder.record_count().into(),
                 timestamp,
@@ -236,7 +269,7 @@ impl Rotor {
 }
 
 /// The append of a batch to one partition.
-pub(super) fn append_of(accepted: Accepted, partition: millstream_store::PartitionId) -> Append {
+pub(crate) fn append_of(accepted: Accepted, partition: PartitionId) -> Append {
     let Batch { header, bytes } = accepted.batch;
     Append {
         stamp: accepted.stamp,

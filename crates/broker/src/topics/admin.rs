@@ -184,6 +184,7 @@ impl Broker {
         let handle = TopicHandle::new(Arc::clone(&topic), self.opened(&topic.partitions)?);
         self.inner.registry.write().insert(Arc::clone(&handle));
         self.inner.live.topic_changed(&handle);
+        self.inner.routes.topics_changed();
         Ok((handle, durable))
     }
 
@@ -241,6 +242,7 @@ impl Broker {
         if let Some(handle) = handle {
             self.inner.live.topic_deleted(&handle);
         }
+        self.inner.routes.topics_changed();
         Ok((name, durable))
     }
 

@@ -8,11 +8,15 @@ use millstream_record::TimestampMs;
 use millstream_store::{Offsets, Partition};
 use parking_lot::RwLock;
 
+use crate::routes::PlanCache;
+
 /// An existing topic. Handles stay valid while the topic changes; once it is deleted, what they lead to refuses.
 pub struct TopicHandle {
     id: TopicId,
     name: TopicName,
     now: RwLock<Now>,
+    /// Where its records go beside it.
+    pub(crate) plan: PlanCache,
 }
 
 /// A topic as it is at present.
@@ -31,6 +35,7 @@ impl TopicHandle {
                 topic,
                 logs: logs.into(),
             }),
+            plan: PlanCache::default(),
         })
     }
 

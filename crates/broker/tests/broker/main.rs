@@ -10,6 +10,8 @@ mod produce;
 mod publish;
 mod restart;
 mod retention;
+mod routes;
+mod routes_model;
 mod settled;
 mod topics;
 

@@ -87,6 +87,9 @@ pub struct PartitionPolicy {
     pub memory_bytes: u64,
     /// What happens beyond that.
     pub overflow: Overflow,
+    /// `millstream.retention=consumed`: what every queue has finished goes too, as [`crate::Holders`] say. Not together with
+    /// compaction.
+    pub consumed: bool,
 }
 
 impl Default for PartitionPolicy {
@@ -104,6 +107,7 @@ impl Default for PartitionPolicy {
             delete_retention_ms: 24 * 60 * 60 * 1000,
             memory_bytes: 64 << 20,
             overflow: Overflow::DropOldest,
+            consumed: false,
         }
     }
 }

@@ -9,18 +9,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_record::Offset;
+
 use crate::backup::{Backup, BackupError};
 use crate::commit::{Commit, Trim};
 use crate::engine::{Engine, Packed};
 use crate::error::{CommitError, SlotFailure, StoreError};
-use crate::ids::JournalPosition;
+use crate::ids::{JournalPosition, PartitionId};
 use crate::layout::Layout;
 use crate::manifest::Manifests;
 use crate::policy::Durability;
 use crate::sequencer::Sealed;
 use crate::settle::{
-    Activity, Housekeeper, Progress, SealedBatch, SealedPartition, SettleError, SettleJob, Sizes,
-    Space, expired,
+    Activity, Finished, Housekeeper, Progress, SealedBatch, SealedPartition, SettleError,
+    SettleJob, Sizes, SlotView, Space, covers, expired,
 };
 use crate::ticket::CommitNumber;
 use crate::view::View;
@@ -39,6 +41,9 @@ const COMPACTION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How soon settling is tried again after the disk was full.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// How soon it is looked again whether what queues have finished is durable.
+const ANSWER_RETRY: Duration = Duration::from_millis(10);
 
 /// Does a slot's background work.
 pub(crate) struct Settler {
@@ -60,6 +65,8 @@ pub(crate) struct Settler {
     /// Since when packs have been in shape; `None` when they are to be looked after at once.
     housekept_at: Option<Duration>,
     housekeeping: bool,
+    /// It has been asked what is finished, and the answer is not durable yet.
+    asked: bool,
     preparing: bool,
 }
 
@@ -106,6 +113,7 @@ impl Settler {
             compaction_asked_at: None,
             retry_at: None,
             housekeeping: false,
+            asked: false,
             preparing: false,
         }
     }
@@ -148,10 +156,11 @@ impl Settler {
             (since + self.engine.settings.settle_after).min(asked + COMPACTION_INTERVAL)
         });
         let settle_at = settle_at.filter(|_| matches!(self.round, Round::Idle));
+        let asked = self.asked.then_some(now + ANSWER_RETRY);
         let waiters = self.engine.budget.has_waiters().then_some(now + ROOM_RETRY);
         let next = match self.retry_at {
             Some(retry) => Some(retry),
-            None => [settle_at, Some(self.housekeeping_at(now)), waiters]
+            None => [settle_at, Some(self.housekeeping_at(now)), asked, waiters]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -307,6 +316,8 @@ impl Settler {
     fn seal(&mut self, clean: bool) -> bool {
         let next_partition = || self.engine.next_partition_unreserved();
         let tombstones = self.view.take_spent_tombstones();
+        // What is asked before the boundary is drawn is durable when it has been written.
+        self.view.ask_finished();
         let wall = self.engine.now();
         let sealed = self
             .engine
@@ -323,13 +334,22 @@ impl Settler {
     }
 
     fn begin_job(&self, sealed: &Sealed, upto: JournalPosition) -> Box<SettleJob> {
+        let _ = self.view.take_finished();
         let mut work = Vec::with_capacity(sealed.partitions.len());
         for (partition, end) in &sealed.partitions {
             if partition.durability() == Durability::Memory || partition.is_dropped() {
                 continue;
             }
             let (first, batches) = partition.unsettled(upto);
-            let batches = batches.into_iter().map(|batch| SealedBatch {
+            // What all queues have finished by now never gets to a pack.
+            let policy = partition.policy().unwrap_or_default();
+            let finished = self.view.finished(partition.id());
+            let finished = finished.filter(|_| policy.consumed);
+            let wanted = batches.into_iter().filter(|batch| {
+                let covers = |finished: &Finished| covers(finished, batch.base, batch.last.next());
+                !finished.as_ref().is_some_and(covers)
+            });
+            let batches = wanted.map(|batch| SealedBatch {
                 base_offset: batch.base,
                 bytes: batch.stored().clone(),
             });
@@ -337,7 +357,7 @@ impl Settler {
                 partition: partition.id(),
                 first,
                 end: *end,
-                policy: partition.policy().unwrap_or_default(),
+                policy,
                 batches: batches.collect(),
             });
         }
@@ -373,6 +393,15 @@ impl Settler {
                 return Ok(false);
             }
             self.housekeeping = true;
+            self.view.ask_finished();
+            self.asked = true;
+            return Ok(true);
+        }
+        if self.asked {
+            if !self.view.take_finished() {
+                return Ok(false);
+            }
+            self.asked = false;
             self.retain()?;
             return Ok(true);
         }
@@ -406,6 +435,7 @@ impl Settler {
                     Some((partition.id(), log_start))
                 }),
         );
+        moves.extend(self.finished_fronts());
         if moves.is_empty() {
             return Ok(());
         }
@@ -422,6 +452,20 @@ impl Settler {
             // A partition that was dropped meanwhile: the next time will do.
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    /// Where partitions begin that drop what queues have finished: after what is finished without a gap.
+    fn finished_fronts(&self) -> Vec<(PartitionId, Offset)> {
+        let partitions = self.engine.partitions().into_iter();
+        let fronts = partitions.filter_map(|partition| {
+            partition.policy().filter(|policy| policy.consumed)?;
+            let finished = self.view.finished(partition.id())?;
+            let front = finished.first()?;
+            let log_start = partition.offsets().log_start;
+            let moves = front.start <= log_start && log_start < front.end;
+            moves.then_some((partition.id(), front.end))
+        });
+        fronts.collect()
     }
 
     fn step_preparing(&mut self) -> bool {

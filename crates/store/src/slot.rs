@@ -12,6 +12,7 @@ use crate::commit::{Commit, Sequenced};
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::error::{CommitError, OpenError, SlotFailure, StoreError};
+use crate::holders::Holders;
 use crate::ids::PartitionId;
 use crate::partition::Partition;
 use crate::policy::PartitionPolicy;
@@ -96,6 +97,11 @@ impl Slot {
     /// Until then a partition keeps everything.
     pub fn set_policy(&self, id: PartitionId, policy: PartitionPolicy) {
         self.engine().set_policy(id, policy);
+    }
+
+    /// Says whom to ask what of partitions with the policy `consumed` may go. Until it is set, all of it stays.
+    pub fn set_holders(&self, holders: Arc<dyn Holders>) {
+        self.engine().set_holders(holders);
     }
 
     /// Bytes that a partition's batches take up on the disk, those in the journal not counted.

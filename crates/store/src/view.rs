@@ -6,17 +6,32 @@ use std::sync::Arc;
 use millstream_record::{Offset, ProducerId};
 
 use crate::engine::Engine;
+use crate::holders::Asked;
 use crate::ids::PartitionId;
-use crate::settle::{PartitionFacts, SlotView};
+use crate::settle::{Finished, PartitionFacts, SlotView};
 
 /// The slot's partitions, present and dropped.
 pub(crate) struct View {
     engine: Arc<Engine>,
+    asked: Asked,
 }
 
 impl View {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self {
+            engine,
+            asked: Asked::default(),
+        }
+    }
+
+    /// Asks what is finished of the partitions that drop it. The answer counts once [`View::take_finished`] says so.
+    pub(crate) fn ask_finished(&self) {
+        self.asked.ask(&self.engine);
+    }
+
+    /// Whether what was asked last is durable: from now on it counts.
+    pub(crate) fn take_finished(&self) -> bool {
+        self.asked.take(&self.engine)
     }
 
     /// Partitions that were dropped and of which no pack holds anything any more, so that their tombstones can go. No
@@ -69,6 +84,10 @@ impl SlotView for View {
         producers
             .filter_map(|(producer, state)| Some((producer, state.batches.last()?.last_offset)))
             .collect()
+    }
+
+    fn finished(&self, id: PartitionId) -> Option<Finished> {
+        self.asked.of(id)
     }
 
     fn compacted(&self, id: PartitionId, end: Offset) {

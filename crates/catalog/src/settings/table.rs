@@ -300,6 +300,14 @@ pub static SETTINGS: &[Setting] = &[
         "What a full memory partition does with the next record: make room by dropping its oldest, or refuse it.",
     ),
     acted(
+        "millstream.retention",
+        Kind::OneOf(&["log", "consumed"]),
+        "log",
+        "What lets records go: `log`, only what `cleanup.policy` says; `consumed`, also that every queue on the topic has \
+         finished them, once there is a queue. `consumed` needs `retention.bytes` as a bound (not with \
+         `millstream.durability=memory`, which has its own) and excludes `cleanup.policy=compact`. Groups are not waited for.",
+    ),
+    acted(
         "min.cleanable.dirty.ratio",
         Kind::Double { min: 0.0, max: 1.0 },
         "0.5",

@@ -64,6 +64,7 @@ const CASES: &[(&str, Option<&str>, Option<&str>)] = &[
     ("millstream.durability", Some("os"), Some("none")),
     ("millstream.memory.bytes", None, Some("0")),
     ("millstream.memory.overflow", None, Some("block")),
+    ("millstream.retention", Some("log"), Some("consume")),
     ("min.cleanable.dirty.ratio", Some("0.01"), Some("1.1")),
     ("min.compaction.lag.ms", Some("5"), Some("-1")),
     ("min.insync.replicas", Some("2"), Some("0")),
@@ -107,7 +108,12 @@ fn what_is_acted_on_changes_the_values() {
     for &(key, good, _) in CASES {
         let setting = table::find(key).unwrap();
         // These choose among promises that are checked, or need another setting to matter; they have tests of their own.
-        let elsewhere = ["flush.", "millstream.memory.", "compression."];
+        let elsewhere = [
+            "flush.",
+            "millstream.memory.",
+            "millstream.retention",
+            "compression.",
+        ];
         if setting.standing != Standing::Acted
             || elsewhere.iter().any(|prefix| key.starts_with(prefix))
         {
@@ -223,6 +229,31 @@ fn memory_settings_need_a_memory_topic() {
         assert!(
             matches!(set(&[*pair]), Err(SettingError::Conflict { .. })),
             "{pair:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_dropped_when_consumed_has_a_bound_and_is_not_compacted() {
+    let consumed = ("millstream.retention", "consumed");
+    let bound = ("retention.bytes", "4096");
+    assert!(values(&[consumed, bound]).partition_policy().consumed);
+    assert!(values(&[consumed, ("millstream.durability", "memory")]).consumed);
+    for settings in [
+        &[consumed][..],
+        &[consumed, bound, ("cleanup.policy", "")],
+        &[consumed, bound, ("cleanup.policy", "compact,delete")],
+    ] {
+        let refused = set(settings);
+        assert!(
+            matches!(
+                refused,
+                Err(SettingError::Conflict {
+                    key: "millstream.retention",
+                    ..
+                })
+            ),
+            "{settings:?}"
         );
     }
 }

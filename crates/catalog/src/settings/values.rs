@@ -47,6 +47,8 @@ pub struct TopicValues {
     pub memory_bytes: u64,
     /// `millstream.memory.overflow`.
     pub memory_overflow: Overflow,
+    /// `millstream.retention` is `consumed`: what every queue has finished goes.
+    pub consumed: bool,
 }
 
 /// How old records go.
@@ -96,6 +98,7 @@ impl TopicValues {
                 "refuse" => Overflow::Refuse,
                 _ => Overflow::DropOldest,
             },
+            consumed: read.text("millstream.retention")? == "consumed",
         })
     }
 
@@ -120,6 +123,7 @@ impl TopicValues {
             delete_retention_ms: self.delete_retention_ms,
             memory_bytes: self.memory_bytes,
             overflow: self.memory_overflow,
+            consumed: self.consumed,
         }
     }
 
@@ -147,6 +151,20 @@ impl TopicValues {
                     );
                 }
             }
+        }
+        if self.consumed && self.cleanup.compact {
+            return conflict(
+                "millstream.retention",
+                "consumed drops what compact keeps; take compact out of cleanup.policy",
+            );
+        }
+        let bounded = (self.cleanup.delete && self.retention_bytes.is_some())
+            || self.durability == Durability::Memory;
+        if self.consumed && !bounded {
+            return conflict(
+                "millstream.retention",
+                "consumed needs a bound for what no queue finishes; set retention.bytes, with cleanup.policy=delete",
+            );
         }
         if self.durability == Durability::Memory && self.cleanup.compact {
             return conflict(

@@ -19,6 +19,7 @@ use journal::mark_start;
 use crate::budget::Budget;
 use crate::epochs::SlotEpoch;
 use crate::error::{OpenError, SlotFailure, StoreError};
+use crate::holders::Holders;
 use crate::ids::{JournalPosition, PackId, PartitionId};
 use crate::journal::arena::{Arena, Retirees};
 use crate::journal::composer::{Composer, Group};
@@ -86,6 +87,7 @@ pub(crate) struct Engine {
     pub(crate) dropped: Mutex<BTreeMap<PartitionId, Option<Arc<Partition>>>>,
     failed: Notify,
     pub(crate) settling: Signal,
+    holders: RwLock<Option<Arc<dyn Holders>>>,
     _lock: DiskLock,
 }
 
@@ -211,6 +213,7 @@ impl Engine {
             room_looked_at: Mutex::new(None),
             failed: Notify::new(),
             settling: Signal::default(),
+            holders: RwLock::new(None),
             _lock: recovered.lock,
             settings,
             env,
@@ -248,6 +251,14 @@ impl Engine {
         if let Some(partition) = self.partition(id) {
             partition.sequence.lock().policy = Some(policy);
         }
+    }
+
+    pub(crate) fn set_holders(&self, holders: Arc<dyn Holders>) {
+        *self.holders.write() = Some(holders);
+    }
+
+    pub(crate) fn holders(&self) -> Option<Arc<dyn Holders>> {
+        self.holders.read().clone()
     }
 
     /// The position of the boundary that was drawn last, once the journal has written it.

@@ -5,7 +5,7 @@ use millstream_record::TimestampMs;
 use super::bounds::Sizes;
 use super::compact::CompactJob;
 use super::plan::{Bounds, Job, Memory, plan};
-use super::rewrite::RewriteJob;
+use super::rewrite::{Piece, RewriteJob};
 use super::{Progress, SettleError, SlotView};
 use crate::ids::PackId;
 use crate::manifest::{Edit, Manifests};
@@ -147,10 +147,15 @@ impl Housekeeper {
 
     fn end(&mut self) {
         if let Some(Running::Rewrite(job)) = self.running.take() {
-            for piece in job.pieces() {
-                self.memory
-                    .reclaimed
-                    .insert(piece.range.partition, piece.log_start);
+            let plan = job.plan();
+            for Piece {
+                range, log_start, ..
+            } in &plan.pieces
+            {
+                self.memory.reclaimed.insert(range.partition, *log_start);
+                if let Some(finished) = plan.finished.get(&range.partition) {
+                    self.memory.consumed.note(range, *log_start, finished);
+                }
             }
         }
     }

@@ -23,6 +23,7 @@
 
 mod bounds;
 mod compact;
+mod consumed;
 mod forget;
 mod housekeeper;
 mod keys;
@@ -44,6 +45,8 @@ use crate::manifest::ManifestError;
 use crate::pack::PackError;
 use crate::policy::PartitionPolicy;
 pub(crate) use bounds::Sizes;
+pub use consumed::Finished;
+pub(crate) use consumed::covers;
 pub use housekeeper::{Activity, Housekeeper, Space};
 pub use retention::expired;
 pub use tails::{SealedBatch, SealedPartition, SettleJob};
@@ -71,6 +74,12 @@ pub trait SlotView {
 
     /// The last offset of the last batch of each active idempotent producer: compaction leaves these batches' headers.
     fn last_batches(&self, partition: PartitionId) -> HashMap<ProducerId, Offset>;
+
+    /// What of a partition all queues have finished, if its policy is to drop that. Durable.
+    fn finished(&self, partition: PartitionId) -> Option<Finished> {
+        let _ = partition;
+        None
+    }
 
     /// Told when packs hold what compaction left of everything before `end`: from now on that is what there is to read.
     fn compacted(&self, partition: PartitionId, end: Offset);

@@ -7,10 +7,11 @@ use millstream_record::{Offset, TimestampMs};
 
 use super::bounds::{RangeBounds, Sizes};
 use super::compact::{CompactPlan, compactable};
+use super::consumed::Rewritten;
 use super::forget::{ByPartition, dead_ranges};
 use super::output::Share;
 use super::rewrite::{Piece, RewritePlan};
-use super::{PartitionFacts, SlotView, Space};
+use super::{Finished, PartitionFacts, SlotView, Space};
 use crate::ids::{PackId, PartitionId};
 use crate::manifest::Manifest;
 use crate::pack::{PackInfo, PackRange};
@@ -27,6 +28,11 @@ const DEAD_PART: u64 = 2;
 
 /// The same while the disk is short of room.
 const DEAD_PART_SHORT: u64 = 8;
+
+/// A pack that is so old is rewritten for what queues have finished in it from one part in this many on, so that all but that
+/// comes back within a minute, and no pack is rewritten more often than that.
+const FINISHED_PART: u64 = 10;
+const FINISHED_AGE_MS: i64 = 20_000;
 
 /// What a pack's footer and padding may take beside its ranges' entries.
 const PACK_OVERHEAD_BYTES: u64 = 8 << 10;
@@ -60,6 +66,8 @@ pub(super) struct Memory {
     /// The log start up to which a partition's packs have been rewritten: a batch that the log start lies in stays
     /// whole, so rewriting again for the same trim would gain nothing.
     pub(super) reclaimed: HashMap<PartitionId, Offset>,
+    /// What was finished where packs have been rewritten.
+    pub(super) consumed: Rewritten,
 }
 
 /// The next job: whatever gives back most for the least work comes first. `None` when all is in shape.
@@ -81,9 +89,9 @@ pub(super) fn plan(
     if !dead.is_empty() {
         return Some(Job::Forget(dead));
     }
-    let survey = Survey::new(manifest, facts, memory, bounds, partitions);
+    let survey = Survey::new(manifest, facts, memory, bounds, partitions, view);
     let compaction = || survey.compact(now).map(Job::Compact);
-    let next = survey.reclaim().map(Job::Rewrite).or_else(compaction);
+    let next = survey.reclaim(now).map(Job::Rewrite).or_else(compaction);
     if bounds.space.is_short {
         return next;
     }
@@ -99,6 +107,8 @@ struct Survey<'a> {
     partitions: ByPartition,
     /// What is known of these partitions.
     facts: HashMap<PartitionId, PartitionFacts>,
+    /// What queues have finished of them, where that is to go.
+    finished: HashMap<PartitionId, Finished>,
     /// Bytes of batches in each pack that are still wanted.
     live_bytes: HashMap<PackId, u64>,
 }
@@ -111,13 +121,19 @@ impl<'a> Survey<'a> {
         memory: &'a Memory,
         bounds: Bounds<'a>,
         partitions: ByPartition,
+        view: &dyn SlotView,
     ) -> Self {
+        let consumed = facts.iter().filter(|(_, facts)| facts.policy.consumed);
+        let finished = consumed
+            .filter_map(|(id, _)| Some((*id, view.finished(*id)?)))
+            .collect();
         let mut survey = Self {
             manifest,
             memory,
             sizes: bounds.sizes,
             space: bounds.space,
             facts,
+            finished,
             partitions,
             live_bytes: HashMap::new(),
         };
@@ -133,7 +149,7 @@ impl<'a> Survey<'a> {
     }
 
     /// The pack with most that is dead, among those that are at least half dead and whose live half fits on the disk.
-    fn reclaim(&self) -> Option<RewritePlan> {
+    fn reclaim(&self, now: TimestampMs) -> Option<RewritePlan> {
         let dead_part = if self.space.is_short {
             DEAD_PART_SHORT
         } else {
@@ -146,13 +162,34 @@ impl<'a> Survey<'a> {
             let dead = pack
                 .size_bytes
                 .saturating_sub(live + entries + PACK_OVERHEAD_BYTES);
-            let worth_it = dead >= self.sizes.reclaim_min && dead >= pack.size_bytes / dead_part;
+            let worth_it = (dead >= self.sizes.reclaim_min && dead >= pack.size_bytes / dead_part)
+                || self.is_worth_for_finished(pack, now);
             let fits = live + entries + PACK_OVERHEAD_BYTES <= self.space.bytes;
             if worth_it && fits && worst.is_none_or(|(most, _)| dead > most) {
                 worst = Some((dead, pack.id));
             }
         }
         worst.map(|(_, pack)| self.rewrite(&[pack]))
+    }
+
+    fn is_worth_for_finished(&self, pack: &PackInfo, now: TimestampMs) -> bool {
+        if self.finished.is_empty() || now.0.saturating_sub(pack.created.0) < FINISHED_AGE_MS {
+            return false;
+        }
+        let dead: u64 = pack
+            .ranges
+            .iter()
+            .map(|range| self.finished_part(range))
+            .sum();
+        dead >= self.sizes.reclaim_min / FINISHED_PART && dead >= pack.size_bytes / FINISHED_PART
+    }
+
+    /// Bytes of a range that queues have finished.
+    fn finished_part(&self, range: &PackRange) -> u64 {
+        let finished = self.finished.get(&range.partition);
+        finished.map_or(0, |finished| {
+            self.memory.consumed.dead_bytes(range, finished)
+        })
     }
 
     /// Partitions that are due for compaction, the dirtiest first, as many as one job takes.
@@ -277,8 +314,11 @@ impl<'a> Survey<'a> {
         }
         // Stable: partitions and offsets stay in order.
         pieces.sort_by_key(|piece| piece.share == Share::Shared);
+        let of_inputs = |id: &PartitionId| pieces.iter().any(|piece| piece.range.partition == *id);
+        let finished = self.finished.iter().filter(|(id, _)| of_inputs(id));
         RewritePlan {
             inputs: packs.to_vec(),
+            finished: finished.map(|(id, it)| (*id, Arc::clone(it))).collect(),
             pieces,
         }
     }
@@ -308,13 +348,15 @@ impl<'a> Survey<'a> {
         let Some(facts) = self.facts.get(&range.partition) else {
             return range.bytes;
         };
+        // What is before the log start is finished too, or counts as that.
+        let bytes = range.bytes - self.finished_part(range);
         let reclaimed = self.memory.reclaimed.get(&range.partition);
         let first = range.first.max(reclaimed.copied().unwrap_or(Offset::ZERO));
         if facts.log_start <= first || range.end <= first {
-            return range.bytes;
+            return bytes;
         }
         let covered = (range.end - first) as u128;
         let live = (range.end - facts.log_start).max(0) as u128;
-        (u128::from(range.bytes) * live / covered) as u64
+        bytes.min((u128::from(range.bytes) * live / covered) as u64)
     }
 }

@@ -1,14 +1,15 @@
 //! Rewriting packs: the batches that are still wanted, in better packs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use millstream_record::{Offset, TimestampMs};
 
 use super::bounds::{RangeBounds, Sizes};
 use super::output::{Output, RangeStart, Share};
-use super::{Progress, SettleError};
+use super::{Finished, Progress, SettleError, covers};
 use crate::format::FormatError;
-use crate::ids::PackId;
+use crate::ids::{PackId, PartitionId};
 use crate::manifest::{Edit, Manifests};
 use crate::pack::{PackError, PackRange, RangeScan};
 
@@ -22,6 +23,8 @@ pub(super) struct RewritePlan {
     pub(super) inputs: Vec<PackId>,
     /// Their ranges in the order in which they are written.
     pub(super) pieces: Vec<Piece>,
+    /// What is finished of partitions that drop it: batches within are left out.
+    pub(super) finished: HashMap<PartitionId, Finished>,
 }
 
 /// A range to be rewritten.
@@ -98,9 +101,9 @@ impl RewriteJob {
         manifests.abandon(self.output.begun());
     }
 
-    /// The log start up to which each partition's dead batches were left out.
-    pub(super) fn pieces(&self) -> &[Piece] {
-        &self.plan.pieces
+    /// What was carried out: up to which log start, and what of the finished, batches were left out.
+    pub(super) fn plan(&self) -> &RewritePlan {
+        &self.plan
     }
 
     /// Copies the next batch, or goes on to the next piece.
@@ -109,6 +112,18 @@ impl RewriteJob {
         manifests: &mut Manifests,
         piece: &Piece,
     ) -> Result<usize, SettleError> {
+        let finished = self.plan.finished.get(&piece.range.partition);
+        let is_finished =
+            |first, end| finished.is_some_and(|finished| covers(finished, first, end));
+        if self.scan.is_none() && is_finished(piece.range.first, piece.range.end) {
+            // Nothing of it stays, so it need not be read.
+            if !self.continues(piece) {
+                self.begin(manifests, piece, piece.first_wanted())?;
+            }
+            self.output.cover(piece.range.end);
+            self.at += 1;
+            return Ok(0);
+        }
         if self.scan.is_none() {
             self.scan = Some(open_scan(manifests, piece.pack, &piece.range)?);
             self.begun = self.continues(piece);
@@ -127,7 +142,9 @@ impl RewriteJob {
             self.at += 1;
             return Ok(0);
         };
-        if batch.header.last_offset() >= piece.log_start {
+        let header = &batch.header;
+        let wanted = header.last_offset() >= piece.log_start;
+        if wanted && !is_finished(header.base_offset, header.next_offset()) {
             let base_offset = batch.header.base_offset;
             if !self.begun {
                 let first = piece.first_wanted().min(base_offset);

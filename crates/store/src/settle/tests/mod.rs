@@ -1,6 +1,7 @@
 //! Settling and housekeeping on a simulated disk, against plain lists of batches.
 
 mod compaction;
+mod consumed;
 mod crashes;
 mod packs;
 mod retention;
@@ -40,6 +41,7 @@ struct View {
     facts: BTreeMap<PartitionId, PartitionFacts>,
     dropped: BTreeSet<PartitionId>,
     last_batches: HashMap<ProducerId, Offset>,
+    finished: BTreeMap<PartitionId, Finished>,
 }
 
 impl SlotView for View {
@@ -53,6 +55,10 @@ impl SlotView for View {
 
     fn last_batches(&self, _: PartitionId) -> HashMap<ProducerId, Offset> {
         self.last_batches.clone()
+    }
+
+    fn finished(&self, partition: PartitionId) -> Option<Finished> {
+        self.finished.get(&partition).cloned()
     }
 
     /// Nothing is cached here.

@@ -15,6 +15,7 @@ use crate::error::OpenError;
 use crate::groups::{self, Groups};
 use crate::identity;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::produce::{ProducerIds, Rotor};
 use crate::routes::RouteSet;
 use crate::server_settings;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) groups: Groups,
     pub(crate) live: Live,
     pub(crate) routes: RouteSet,
+    pub(crate) metrics: Arc<Metrics>,
     cluster_id: String,
 }
 
@@ -80,7 +82,6 @@ impl Broker {
         let inner = Arc::new(Inner {
             read_budget: ReadBudget::new(settings.read_memory_bytes),
             settings,
-            env,
             slot,
             blocking,
             unpacking: Blocking::unpacking(),
@@ -92,6 +93,8 @@ impl Broker {
             groups,
             live: Live::default(),
             routes,
+            metrics: Metrics::new(Arc::clone(&env.clock)),
+            env,
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
@@ -126,6 +129,11 @@ impl Broker {
     /// How the store is doing.
     pub fn stats(&self) -> SlotStats {
         self.inner.slot.stats()
+    }
+
+    /// Memory that answers to readers hold at present, and what they may hold, in bytes.
+    pub fn read_memory(&self) -> (usize, usize) {
+        self.inner.read_budget.use_bytes()
     }
 
     /// Why the broker cannot go on, if so: nothing is acknowledged any more, and the process should end.

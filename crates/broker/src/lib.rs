@@ -36,6 +36,7 @@ mod error;
 mod fields;
 mod identity;
 mod keys;
+mod metrics;
 mod server_settings;
 mod settings;
 

@@ -125,6 +125,12 @@ pub(crate) const APIS: &[Api] = &[
     ),
 ];
 
+/// The place in [`APIS`] of what the request in `frame` asks for, if it is there.
+pub(crate) fn operation(frame: &[u8]) -> Option<usize> {
+    let key = i16::from_be_bytes(*frame.first_chunk()?);
+    APIS.iter().position(|api| api.key.number() == key)
+}
+
 /// Starts the request in `frame`. Requests of a connection are started in the order they arrived in.
 pub(crate) async fn start(server: &Arc<Server>, peer: SocketAddr, frame: Bytes) -> Answering {
     match try_start(server, peer, &frame).await {

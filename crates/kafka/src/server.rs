@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_broker::Broker;
+use millstream_metrics::Protocol;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::connection::{self, FrameBudget, Unsent};
+use crate::dispatch::APIS;
 use crate::fetch_sessions::FetchSessions;
 use crate::log_limit::LogLimit;
 use crate::settings::{HostPort, KafkaSettings};
@@ -26,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) frame_budget: FrameBudget,
     pub(crate) unsent: Unsent,
+    /// Counts what they do.
+    pub(crate) counts: Arc<Protocol>,
     /// Keeps peers that misbehave from filling the log.
     pub(crate) peer_warnings: LogLimit,
 }
@@ -62,8 +66,10 @@ impl KafkaListener {
             host: self.address.ip().to_string(),
             port: self.address.port(),
         });
+        let counts = broker.protocol("kafka", APIS.iter().map(|api| api.key.name()));
         let server = Arc::new(Server {
-            unsent: Unsent::new(broker.clone()),
+            unsent: Unsent::new(broker.clone(), Arc::clone(&counts)),
+            counts,
             broker,
             advertised,
             fetch_sessions: FetchSessions::new(),
@@ -98,13 +104,16 @@ async fn accept(socket: &TcpListener, server: &Arc<Server>, stopping: &watch::Re
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            server.counts.refused.count();
             warn_too_many(server, peer);
             continue;
         };
+        server.counts.accepted.count();
+        let open = server.counts.open.hold();
         let serving = connection::serve(stream, peer, Arc::clone(server), stopping.clone());
         tokio::spawn(async move {
             serving.await;
-            drop(place);
+            drop((open, place));
         });
     }
 }

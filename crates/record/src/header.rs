@@ -310,6 +310,19 @@ pub fn computed_crc(batch: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(batch.get(CRC_FROM..).unwrap_or_default())
 }
 
+/// How many records there are in `batches`, which are whole and follow one another: looks at each header only.
+pub fn records_in(mut batches: &[u8]) -> u64 {
+    let mut records = 0;
+    while let Some(header) = batches.first_chunk::<HEADER_BYTES>() {
+        records += u64::from(i32_at(header, 57).max(0).unsigned_abs());
+        let Ok(size_bytes) = BatchHeader::peek_size(batches) else {
+            break;
+        };
+        batches = batches.get(size_bytes as usize..).unwrap_or_default();
+    }
+    records
+}
+
 /// Writes the checksum that fits the rest of `batch`, which is one whole batch.
 pub fn seal(batch: &mut [u8]) {
     let crc = computed_crc(batch);

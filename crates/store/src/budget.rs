@@ -54,6 +54,16 @@ impl Budget {
         self.buffers.load(Ordering::Relaxed) + self.memory_partitions.load(Ordering::Relaxed)
     }
 
+    /// The part of what is held that is cache.
+    pub(crate) fn evictable_bytes(&self) -> usize {
+        self.evictable.load(Ordering::Relaxed)
+    }
+
+    /// Producers that wait at this moment.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.load(Ordering::Relaxed)
+    }
+
     /// Whether more is held than should be.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.held_bytes() > self.limit_bytes

@@ -56,7 +56,7 @@ pub use ids::{JournalPosition, PackId, PartitionId};
 pub use journal::scan::DamagedRange;
 pub use layout::{Layout, SlotFormat};
 pub use pack::PackRead;
-pub use partition::{Offsets, Partition, ProducerSummary, Read};
+pub use partition::{Appends, Offsets, Partition, ProducerSummary, Read};
 pub use policy::{Cleanup, Durability, Overflow, PartitionPolicy};
 pub use replay::RecoveryReport;
 pub use settings::{Drive, SlotSettings};

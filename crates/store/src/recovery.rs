@@ -23,6 +23,7 @@ use crate::replay::{RecoveryReport, Replay};
 use crate::settings::SlotSettings;
 use crate::state::keys::slot::SlotState;
 use crate::state::{State, StateError, keys};
+use crate::stats::Counters;
 
 /// A part of the whole file system is the most that one journal file takes.
 const JOURNAL_FILE_PART: u64 = 32;
@@ -61,6 +62,7 @@ pub(crate) fn recover(
     env: &Env,
     budget: &Arc<Budget>,
     retirees: &Arc<Retirees>,
+    counters: &Counters,
 ) -> Result<Recovered, OpenError> {
     let layout = Layout::new(&settings.data_dir);
     let lock = take_lock(env, &layout)?;
@@ -76,7 +78,7 @@ pub(crate) fn recover(
         tracing::warn!(files = ?found.orphans, "nothing explains these files among the packs; they are left alone");
     }
     let state = Arc::new(State::open(Arc::clone(&env.disk), &layout.state())?);
-    let journal = open_journal(env, &layout, format, state.covered_position())?;
+    let journal = open_journal(env, &layout, format, state.covered_position(), counters)?;
 
     let from = state.covered_position();
     let known = read_slot_state(&state)?;
@@ -222,12 +224,14 @@ fn open_journal(
     layout: &Layout,
     format: SlotFormat,
     covered: JournalPosition,
+    counters: &Counters,
 ) -> Result<Arc<dyn JournalMedium>, OpenError> {
     let dir = layout.journal();
     let opening = || format!("opening the journal {}", dir.display());
     let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
     let journal = LocalJournal::open(disk, clock, &dir, format.journal_file_bytes)
-        .map_err(OpenError::io(opening()))?;
+        .map_err(OpenError::io(opening()))?
+        .timing_syncs(Arc::clone(&counters.syncs));
     journal.fence().map_err(OpenError::io(opening()))?;
     let extent = journal.extent().map_err(OpenError::io(opening()))?;
     if extent.first > covered || extent.end < covered {

@@ -97,6 +97,17 @@ impl Room {
         self.reserve.load(Ordering::Relaxed)
     }
 
+    /// What is free, if that has been told.
+    pub(crate) fn available_bytes(&self) -> Option<u64> {
+        let available = self.available.load(Ordering::Relaxed);
+        (available != u64::MAX).then_some(available)
+    }
+
+    /// What records that are to be settled need of it.
+    pub(crate) fn claimed_bytes(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
     /// What is free and not spoken for by records that are to be settled.
     pub(crate) fn unclaimed_bytes(&self) -> u64 {
         let available = self.available.load(Ordering::Relaxed);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::intake::Gone;
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::metrics::Producing;
 use crate::topics::PartitionHandle;
 
 /// A batch that has its place, and is not yet as durable as its topic promises.
@@ -16,6 +17,7 @@ use crate::topics::PartitionHandle;
 pub struct Appending {
     appended: Appended,
     durable: Ticket,
+    producing: Producing,
 }
 
 impl Appending {
@@ -28,6 +30,7 @@ impl Appending {
     /// does not undo the append.
     pub async fn durable(self) -> Result<Appended, BrokerError> {
         self.durable.await?;
+        self.producing.acknowledged();
         Ok(self.appended)
     }
 }
@@ -88,6 +91,7 @@ impl Broker {
     }
 
     fn commit_appends(&self, appends: SmallVec<[Append; 1]>) -> Result<Appending, CommitError> {
+        let producing = self.inner.metrics.producing();
         let sequenced = self.inner.slot.commit(Commit {
             appends,
             ..Commit::default()
@@ -95,6 +99,7 @@ impl Broker {
         Ok(Appending {
             appended: sequenced.appends[0],
             durable: sequenced.durable,
+            producing,
         })
     }
 

@@ -121,6 +121,7 @@ impl Broker {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
+        let producing = self.inner.metrics.producing();
         let mut gone = Gone::default();
         let mut composed = self.compose(topic, messages).await?;
         loop {
@@ -138,6 +139,7 @@ impl Broker {
             };
             let published = composed.published(&sequenced.appends);
             sequenced.durable.await?;
+            producing.acknowledged();
             return Ok(published);
         }
     }

@@ -52,6 +52,13 @@ impl ReadBudget {
         }
     }
 
+    /// What is held, and the whole budget.
+    pub(crate) fn use_bytes(&self) -> (usize, usize) {
+        let free = self.inner.units.available_permits();
+        let held = self.inner.units_max.saturating_sub(free);
+        (held * UNIT_BYTES, self.inner.units_max * UNIT_BYTES)
+    }
+
     /// What one more answer may take of what is free.
     pub(crate) fn share_bytes(&self) -> usize {
         let free_bytes = self.inner.units.available_permits() * UNIT_BYTES;

@@ -300,6 +300,7 @@ impl Gathering {
         if part.left_bytes == 0 && bytes > 0 {
             part.state = PartState::Full;
         }
+        part.asked.partition.topic().count_fetched(&slices);
         part.slices.extend(slices);
     }
 

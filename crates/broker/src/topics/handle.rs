@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_catalog::{Topic, TopicId, TopicName};
-use millstream_record::TimestampMs;
-use millstream_store::{Offsets, Partition};
+use millstream_metrics::Counter;
+use millstream_record::{TimestampMs, header};
+use millstream_store::{Appends, Offsets, Partition};
 use parking_lot::RwLock;
 
 use crate::routes::PlanCache;
@@ -17,6 +19,8 @@ pub struct TopicHandle {
     now: RwLock<Now>,
     /// Where its records go beside it.
     pub(crate) plan: PlanCache,
+    fetched_records: Counter,
+    fetched_bytes: Counter,
 }
 
 /// A topic as it is at present.
@@ -36,6 +40,8 @@ impl TopicHandle {
                 logs: logs.into(),
             }),
             plan: PlanCache::default(),
+            fetched_records: Counter::default(),
+            fetched_bytes: Counter::default(),
         })
     }
 
@@ -77,6 +83,31 @@ impl TopicHandle {
             .zip(logs.iter())
             .map(|(index, log)| self.handle(index, Arc::clone(log)))
             .collect()
+    }
+
+    /// What was appended to it since the process started, whoever did.
+    pub fn appended(&self) -> Appends {
+        let mut all = Appends::default();
+        for log in self.logs().iter() {
+            let appended = log.appended();
+            all.batches += appended.batches;
+            all.records += appended.records;
+            all.bytes += appended.bytes;
+        }
+        all
+    }
+
+    /// Records and bytes that were fetched from it since the process started: whole batches, as they are stored.
+    pub fn fetched(&self) -> (u64, u64) {
+        (self.fetched_records.get(), self.fetched_bytes.get())
+    }
+
+    /// Counts batches that a reader gets.
+    pub(crate) fn count_fetched(&self, slices: &[Bytes]) {
+        for slice in slices {
+            self.fetched_records.add(header::records_in(slice));
+            self.fetched_bytes.add(slice.len() as u64);
+        }
     }
 
     fn handle(self: &Arc<Self>, index: u32, log: Arc<Partition>) -> PartitionHandle {

@@ -1,5 +1,6 @@
 //! The broker over the real store, in a directory of its own for each test.
 
+mod counts;
 mod crash;
 mod fetch;
 mod fetch_memory;

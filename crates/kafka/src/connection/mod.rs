@@ -26,7 +26,7 @@ use millstream_limits as limits;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use answer::Answer;
 pub(crate) use budget::FrameBudget;
@@ -107,9 +107,13 @@ async fn read_requests(
         for Frame { bytes, room } in frames.drain(..) {
             pipeline.room().await;
             let size = bytes.len();
+            server.counts.received_bytes.add(size as u64);
+            let (operation, begun) = (dispatch::operation(&bytes), Instant::now());
             let answering = dispatch::start(server, peer, bytes).await;
             pipeline.push(Entry {
                 answering,
+                operation,
+                begun,
                 bytes: size,
                 room,
             });
@@ -123,11 +127,13 @@ fn report_read_end(server: &Server, peer: SocketAddr, end: &ReadError) {
         ReadError::Idle => tracing::debug!(%peer, "idle connection closed"),
         ReadError::Io(error) => tracing::debug!(%peer, %error, "connection lost"),
         ReadError::Stalled => {
+            server.counts.dropped.count();
             if let Some(unlogged) = server.peer_warnings.allow() {
                 tracing::warn!(%peer, unlogged, "connection closed: a request was begun and not finished in time");
             }
         }
         ReadError::Refused(refusal) => {
+            server.counts.dropped.count();
             if let Some(unlogged) = server.peer_warnings.allow() {
                 tracing::warn!(%peer, unlogged, "connection refused: {refusal}");
             }
@@ -140,11 +146,13 @@ fn report_write_end(server: &Server, peer: SocketAddr, end: &WriteEnd) {
         WriteEnd::Done => {}
         WriteEnd::Io(error) => tracing::debug!(%peer, %error, "connection lost"),
         WriteEnd::Closed(reason) => {
+            server.counts.dropped.count();
             if let Some(unlogged) = server.peer_warnings.allow() {
                 tracing::warn!(%peer, unlogged, "connection closed: {reason}");
             }
         }
         WriteEnd::Stalled { unsent_bytes } => {
+            server.counts.dropped.count();
             if let Some(unlogged) = server.peer_warnings.allow() {
                 tracing::warn!(%peer, unlogged, unsent_bytes, "connection closed: the client stopped reading");
             }

@@ -10,6 +10,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::budget::Room;
@@ -26,6 +27,9 @@ pub(crate) enum Answering {
 /// One queued request.
 pub(crate) struct Entry {
     pub(crate) answering: Answering,
+    /// What the request is, for those who count, and since when it is under way.
+    pub(crate) operation: Option<usize>,
+    pub(crate) begun: Instant,
     /// The size of the request's frame, which counts against the connection until the answer is there.
     pub(crate) bytes: usize,
     /// The frame's share of the listener's receive budget.

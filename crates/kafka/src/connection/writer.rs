@@ -13,6 +13,7 @@ use millstream_broker::Broker;
 use millstream_broker::streams::Held;
 use millstream_kafka_wire::Frame;
 use millstream_limits as limits;
+use millstream_metrics::Protocol;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
@@ -44,13 +45,22 @@ pub(crate) enum WriteEnd {
 pub(crate) struct Unsent {
     bytes: Arc<AtomicUsize>,
     broker: Broker,
+    counts: Arc<Protocol>,
 }
 
 impl Unsent {
-    pub(crate) fn new(broker: Broker) -> Unsent {
+    pub(crate) fn new(broker: Broker, counts: Arc<Protocol>) -> Unsent {
         Unsent {
             bytes: Arc::default(),
             broker,
+            counts,
+        }
+    }
+
+    /// Counts a request that has its answer.
+    fn answered(&self, operation: Option<usize>, begun: Instant) {
+        if let Some(operation) = operation {
+            self.counts.operation(operation).answered(begun.elapsed());
         }
     }
 
@@ -85,6 +95,8 @@ pub(crate) async fn write_answers(
         };
         let Some(Entry {
             answering,
+            operation,
+            begun,
             bytes,
             room,
         }) = next
@@ -96,6 +108,7 @@ pub(crate) async fn write_answers(
             Answering::Later(work) => work.await,
         };
         pipeline.answered(bytes);
+        outgoing.unsent.answered(operation, begun);
         drop(room);
 
         let closed = loop {
@@ -111,7 +124,7 @@ pub(crate) async fn write_answers(
             if outgoing.bytes >= limits::KAFKA_GATHERED_BYTES {
                 break None;
             }
-            match next_ready(pipeline) {
+            match next_ready(pipeline, &outgoing.unsent) {
                 Ready::Answer(next) => answer = next,
                 Ready::Unfinished(entry) => {
                     unfinished = Some(entry);
@@ -136,7 +149,7 @@ enum Ready {
 }
 
 /// The next answer if it can be had without waiting.
-fn next_ready(pipeline: &Pipeline) -> Ready {
+fn next_ready(pipeline: &Pipeline, unsent: &Unsent) -> Ready {
     let Some(mut entry) = pipeline.try_next() else {
         return Ready::Nothing;
     };
@@ -151,6 +164,7 @@ fn next_ready(pipeline: &Pipeline) -> Ready {
         }
     };
     pipeline.answered(entry.bytes);
+    unsent.answered(entry.operation, entry.begun);
     Ready::Answer(answer)
 }
 
@@ -209,6 +223,7 @@ impl Outgoing {
 
     fn sent(&mut self, mut written: usize) {
         self.bytes -= written;
+        self.unsent.counts.sent_bytes.add(written as u64);
         self.unsent.bytes.fetch_sub(written, Ordering::Relaxed);
         while let Some(front) = self.slices.front_mut() {
             if front.len() > written {

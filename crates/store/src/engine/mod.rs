@@ -131,7 +131,8 @@ impl Engine {
     pub(crate) fn open(settings: SlotSettings, env: Env) -> Result<(Self, Packed), OpenError> {
         let budget = Arc::new(Budget::new(settings.memory_budget_bytes));
         let retirees = Arc::new(Retirees::new(Arc::clone(&budget)));
-        let recovered = recover(&settings, &env, &budget, &retirees)?;
+        let counters = Arc::new(Counters::new());
+        let recovered = recover(&settings, &env, &budget, &retirees, &counters)?;
         let room = Room::new(
             Arc::clone(&env.disk),
             settings.data_dir.clone(),
@@ -139,14 +140,13 @@ impl Engine {
             Arc::clone(&budget),
         );
         room.refresh(recovered.journal.room(JournalPosition::ZERO), false);
-        Self::assemble(settings, env, budget, retirees, room, recovered)
+        Self::assemble(settings, env, (budget, retirees, counters), room, recovered)
     }
 
     fn assemble(
         settings: SlotSettings,
         env: Env,
-        budget: Arc<Budget>,
-        retirees: Arc<Retirees>,
+        (budget, retirees, counters): (Arc<Budget>, Arc<Retirees>, Arc<Counters>),
         room: Room,
         recovered: Recovered,
     ) -> Result<(Self, Packed), OpenError> {
@@ -156,7 +156,6 @@ impl Engine {
         };
         let queue = Arc::new(Queue::new(Arc::clone(&budget), ahead_bytes));
         let progress = Arc::new(Progress::default());
-        let counters = Arc::new(Counters::default());
         let buffer_bytes =
             (settings.memory_budget_bytes / BUFFER_PART).clamp(1 << 16, BUFFER_BYTES_MAX);
         let covered = recovered.state.covered_position();
@@ -313,14 +312,28 @@ impl Engine {
     }
 
     pub(crate) fn stats(&self) -> SlotStats {
-        let mut stats = SlotStats {
+        let group_sizes = self.counters.groups.read();
+        let write_times = self.counters.writes.read();
+        let sync_times = self.counters.syncs.read();
+        SlotStats {
             memory_bytes: self.budget.held_bytes() as u64,
             memory_budget_bytes: self.budget.limit_bytes() as u64,
+            memory_cache_bytes: self.budget.evictable_bytes() as u64,
+            producers_waiting: self.budget.waiting() as u64,
             unsettled_bytes: self.unsettled_bytes(),
+            journal_commits: self.counters.commits.get(),
+            journal_bytes: group_sizes.sum,
+            journal_groups: group_sizes.total(),
+            journal_syncs: sync_times.total(),
+            journal_us: write_times.sum,
+            journal_group_sizes: group_sizes,
+            journal_write_times: write_times,
+            journal_sync_times: sync_times,
+            journal_group_us_max: self.counters.group_us_max(),
+            disk_available_bytes: self.room.available_bytes(),
+            disk_claimed_bytes: self.room.claimed_bytes(),
+            disk_reserve_bytes: self.room.reserve_bytes(),
             disk_full: self.room.is_full(),
-            ..SlotStats::default()
-        };
-        self.counters.fill(&mut stats);
-        stats
+        }
     }
 }

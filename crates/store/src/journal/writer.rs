@@ -95,7 +95,7 @@ impl JournalWriter {
             self.reach.synced.store(group.end.0, Ordering::Release);
         }
         self.counters
-            .wrote_group(group.commits.len(), group.bytes.len(), sync, took);
+            .wrote_group(group.commits.len(), group.bytes.len(), took);
         Ok(self.publish(group))
     }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millstream_env::{Access, Clock, DIRECT_ALIGNMENT, Disk, DiskFile, DiskLock, aligned_buffer};
+use millstream_metrics::Histogram;
 use parking_lot::Mutex;
 
 use super::device::Device;
@@ -42,6 +43,9 @@ pub struct LocalJournal {
     dir: PathBuf,
     file_bytes: u64,
     device: Device,
+    clock: Arc<dyn Clock>,
+    /// How long syncs of groups take.
+    syncs: Option<Arc<Histogram>>,
     files: Mutex<Files>,
 }
 
@@ -88,9 +92,20 @@ impl LocalJournal {
             disk,
             dir: dir.to_owned(),
             file_bytes,
-            device: Device::new(clock),
+            device: Device::new(Arc::clone(&clock)),
+            clock,
+            syncs: None,
             files: Mutex::new(files),
         })
+    }
+
+    /// Counts in `syncs` how long it takes to sync groups, the writing not counted in.
+    #[must_use]
+    pub fn timing_syncs(self, syncs: Arc<Histogram>) -> Self {
+        Self {
+            syncs: Some(syncs),
+            ..self
+        }
     }
 
     fn path(&self, number: u64, suffix: &str) -> PathBuf {
@@ -158,6 +173,16 @@ impl LocalJournal {
         }
         self.device
             .timed(group.len(), || file.write_direct(group, offset))
+    }
+
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let Some(syncs) = &self.syncs else {
+            return file.sync_data();
+        };
+        let before = self.clock.monotonic();
+        file.sync_data()?;
+        syncs.time(self.clock.monotonic().saturating_sub(before));
+        Ok(())
     }
 
     /// Syncs the files before `number` that need it.
@@ -275,7 +300,7 @@ impl JournalMedium for LocalJournal {
         }
         self.sync_before(number)?;
         file.write_direct(group, offset)?;
-        file.sync_data()?;
+        self.sync(&*file)?;
         self.files.lock().unsynced.remove(&number);
         Ok(())
     }

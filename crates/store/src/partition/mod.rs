@@ -76,6 +76,27 @@ struct Visible {
     /// What lies before this offset is in packs.
     settled: Offset,
     wakes: Vec<Arc<Wake>>,
+    appended: Appends,
+}
+
+/// What has been appended to a partition since the process started, what recovery found not counted in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Appends {
+    /// Batches.
+    pub batches: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of the batches, as they are stored.
+    pub bytes: u64,
+}
+
+impl Appends {
+    /// Counts a batch.
+    fn count(&mut self, batch: &TailBatch) {
+        self.batches += 1;
+        self.records += (batch.last.get() - batch.base.get() + 1) as u64;
+        self.bytes += batch.size_bytes() as u64;
+    }
 }
 
 /// Where a partition begins and ends.
@@ -155,6 +176,7 @@ impl Partition {
                 tail: Tail::default(),
                 settled: origin.settled,
                 wakes: Vec::new(),
+                appended: Appends::default(),
             }),
             last_buffer: AtomicU64::new(0),
         }
@@ -188,6 +210,11 @@ impl Partition {
             log_end: self.sequence.lock().next_offset.max(high_watermark),
             leader_epoch: self.leader_epoch.get(),
         }
+    }
+
+    /// What readers have been shown of appends since the process started.
+    pub fn appended(&self) -> Appends {
+        self.visible.lock().appended
     }
 
     /// Reads whole batches from the one that contains `from`, as many as fit `max_bytes` but at least one, as far as

@@ -13,6 +13,7 @@ impl Partition {
             let mut visible = self.visible.lock();
             visible.epochs.note(self.leader_epoch.get(), batch.base);
             visible.high_watermark = batch.last.next();
+            visible.appended.count(&batch);
             if !visible.dropped {
                 visible.tail.push(batch);
             }
@@ -41,6 +42,7 @@ impl Partition {
         }
         visible.epochs.note(self.leader_epoch.get(), batch.base);
         visible.high_watermark = batch.last.next();
+        visible.appended.count(&batch);
         let log_start = visible.log_start;
         visible.epochs.trim(log_start);
         if !visible.dropped {

@@ -103,6 +103,20 @@ impl Groups {
         .map(|read| read.unwrap_or_else(|| vec![None; partitions.len()]))
     }
 
+    /// How far every group is, in the order of their ids, and of topic ids and partitions: for those who watch, so what is
+    /// read may not be durable yet.
+    pub fn positions(&self) -> Vec<(GroupId, Vec<(OffsetKey, Offset)>)> {
+        let read = |cell: Arc<parking_lot::Mutex<Cell>>| {
+            let cell = cell.lock();
+            let offsets = cell.offsets.iter();
+            let positions = offsets.map(|(at, committed)| (*at, committed.offset));
+            (cell.id.clone(), positions.collect())
+        };
+        let mut all: Vec<_> = self.all().into_iter().map(read).collect();
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
+    }
+
     /// Every offset a group has, in the order of topic ids and partitions.
     pub async fn all_offsets(
         &self,

@@ -44,7 +44,7 @@ lint:
 ## docs: rewrite the pages that are generated from the code
 .PHONY: docs
 docs:
-	MILLSTREAM_UPDATE_DOCS=1 cargo test --locked -p millstream-catalog -p millstream-server -p millstream-kafka --tests
+	MILLSTREAM_UPDATE_DOCS=1 cargo test --locked -p millstream-catalog -p millstream-server -p millstream-kafka -p millstream-http --tests
 
 ## bench: Millstream beside Apache Kafka, alternating rounds; see docs/benchmarks.md
 .PHONY: bench

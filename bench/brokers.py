@@ -99,6 +99,7 @@ class Millstream(Broker):
         log = self.directory / "server.log"
         log.unlink(missing_ok=True)
         command = [str(self.binary), "serve", "--data-dir", str(self.directory / "data"), "--kafka-addr", "127.0.0.1:0"]
+        command += ["--http-addr", "off"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILLSTREAM_")}
         started = time.monotonic()
         with log.open("wb") as stderr:

@@ -239,9 +239,34 @@ fn a_port_that_is_in_use_is_refused_before_anything_is_made() {
 }
 
 #[test]
-fn the_http_port_is_accepted_and_said_to_stay_closed() {
-    let server = Site::new().flag("http-addr", "127.0.0.1:8080").start();
-    server.wait_for_log("the port stays closed");
+fn an_http_port_that_is_in_use_is_refused_before_anything_is_made() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let site = Site::new().flag("http-addr", &address);
+    refused(&site).assert_refused(&[&format!("{address} is in use"), "--http-addr"]);
+    assert!(!site.data_dir().exists());
+}
+
+#[test]
+fn http_is_served_and_its_address_printed() {
+    let server = Site::new().start();
+    server.wait_for_log("http listening on 127.0.0.1:");
+    server.stop().assert_success();
+}
+
+#[test]
+fn http_can_be_switched_off() {
+    let server = Site::new().flag("http-addr", "off").start();
+    server.wait_for_log("ready");
+    assert!(!server.log().contains("http listening"), "{}", server.log());
+}
+
+#[test]
+fn http_beyond_loopback_takes_a_word_from_the_operator() {
+    let site = Site::new().flag("http-addr", "0.0.0.0:0");
+    refused(&site).assert_refused(&["0.0.0.0:0", "--http-allow-unauthenticated true"]);
+    let server = site.flag("http-allow-unauthenticated", "true").start();
+    server.wait_for_log("http listening on 0.0.0.0:");
 }
 
 #[test]

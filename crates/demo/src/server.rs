@@ -57,7 +57,7 @@ impl Server {
             .arg("serve")
             .arg("--data-dir")
             .arg(data)
-            .args(["--kafka-addr", address])
+            .args(["--kafka-addr", address, "--http-addr", "off"])
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

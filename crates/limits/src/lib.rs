@@ -348,3 +348,62 @@ pub const LIVE_LATEST_BYTES_TOTAL: usize = 256 << 20;
 
 /// Partitions whose positions a live subscription gives out to resume from: the text has to fit into an HTTP header.
 pub const LIVE_TOKEN_POSITIONS_MAX: usize = 256;
+
+/// The largest body of an HTTP request: what one commit holds, so that a body which is taken can also be published.
+pub const HTTP_BODY_BYTES_MAX: usize = COMMIT_BYTES_MAX;
+
+/// The head of an HTTP request, its line and headers together, is read on until it has this size; also what is read of a
+/// body at a time.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Headers of an HTTP request: beside those of browsers and proxies, a message brings some of its own.
+pub const HTTP_HEADERS_MAX: usize = 128;
+
+/// Connections of the HTTP listener unless configured otherwise: a runaway client must not exhaust the process's files.
+pub const HTTP_CONNECTIONS_DEFAULT: usize = 10_000;
+
+/// How long an HTTP connection may take to send the head of its first or next request, unless configured otherwise. Common
+/// clients keep idle connections for less.
+pub const HTTP_CONNECTION_IDLE_MS_DEFAULT: u64 = 60_000;
+
+/// Bodies of all HTTP requests together, from their first byte to their answer, unless configured otherwise.
+pub const HTTP_RECEIVE_BYTES_DEFAULT: usize = 128 << 20;
+
+/// How long a request waits for memory for its body before it is told to come back later.
+pub const HTTP_RECEIVE_WAIT_MS: u64 = 5_000;
+
+/// What any body of an HTTP request is allowed to take, beside the time for its bytes.
+pub const HTTP_BODY_BASE_MS: u64 = 10_000;
+
+/// The slowest peer worth serving over HTTP, in bytes a second, beyond the base time of each body.
+pub const HTTP_PEER_BYTES_PER_SECOND_MIN: usize = 32 << 10;
+
+/// An HTTP peer that takes nothing at all of what is written to it for so long is cut off.
+pub const HTTP_WRITE_STANDSTILL_MS: u64 = 30_000;
+
+/// When a peer that is silent is asked by TCP whether it is still there, and how often again after that.
+pub const HTTP_KEEPALIVE_SECONDS: u64 = 30;
+
+/// Requests under way when the server shuts down may still take this long.
+pub const HTTP_SHUTDOWN_GRACE_MS: u64 = 3_000;
+
+/// The longest that an HTTP request may ask to wait for records: proxies and clients commonly give up after a minute.
+pub const HTTP_WAIT_MS_MAX: u64 = 60_000;
+
+/// Records in one HTTP publish or read.
+pub const HTTP_RECORDS_MAX: usize = 10_000;
+
+/// Bytes of records in the answer to one HTTP read: as JSON they grow by a third at least if they are not text.
+pub const HTTP_READ_BYTES_MAX: usize = 16 << 20;
+
+/// Entries in one page of an HTTP list.
+pub const HTTP_PAGE_MAX: usize = 1_000;
+
+/// What is reported after seconds when a request is to be tried again.
+pub const HTTP_RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The time that the body of an HTTP request of `bytes` may take.
+pub const fn http_body_time(bytes: usize) -> std::time::Duration {
+    let seconds = (bytes / HTTP_PEER_BYTES_PER_SECOND_MIN) as u64;
+    std::time::Duration::from_millis(HTTP_BODY_BASE_MS + 1_000 * seconds)
+}

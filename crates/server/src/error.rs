@@ -12,17 +12,21 @@ use thiserror::Error;
 pub enum ServeError {
     /// Somebody else listens there.
     #[error(
-        "{address} is in use: stop what listens there, or choose another address with --kafka-addr"
+        "{address} is in use: stop what listens there, or choose another address with --{setting}"
     )]
     PortInUse {
         /// The address.
         address: SocketAddr,
+        /// The setting that named it.
+        setting: &'static str,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address with --kafka-addr")]
+    #[error("cannot listen on {address}: {source}; choose another address with --{setting}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The setting that named it.
+        setting: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -32,6 +36,15 @@ pub enum ServeError {
          --kafka-advertised HOST:{}", address.port()
     )]
     NothingToAdvertise {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Anybody on the network could do anything.
+    #[error(
+        "--http-addr {address} can be reached from other machines, and nobody is asked who they are: listen on 127.0.0.1, or \
+         say --http-allow-unauthenticated true if the network is yours"
+    )]
+    Unauthenticated {
         /// The address.
         address: SocketAddr,
     },

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use millstream_broker::{Broker, SlotFailure};
 use millstream_env::Env;
+use millstream_http::HttpListener;
 use millstream_kafka::KafkaListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::control;
 use crate::error::ServeError;
@@ -39,20 +41,29 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     let mut signals = Signals::take()?;
     // Bound before the data directory is opened: a port that is in use is the commonest mistake and the cheapest to
     // find. Clients that connect meanwhile wait in the system's queue.
-    let listener = bind(&settings).await?;
-    let address = listener.address();
+    let kafka = bind_kafka(&settings).await?;
+    let http = bind_http(&settings).await?;
     let broker = open(&settings).await?;
-    if let Some(address) = settings.http_addr {
-        tracing::info!(%address, "http is not served yet: the port stays closed");
-    }
 
     let _control = control::Socket::open(&broker);
 
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(listener.serve(broker.clone(), settings.kafka, async {
-        let _ = stopped.await;
-    }));
-    // Nobody may be there to read it, which is no reason to stop.
+    let (stop, stopping) = watch::channel(false);
+    let stopped = || {
+        let mut stopping = stopping.clone();
+        async move {
+            // An error means that the server is gone, which is the same to a listener.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }
+    };
+    let mut serving = JoinSet::new();
+    // Nobody may be there to read where they listen, which is no reason to stop.
+    if let Some(http) = http {
+        let address = http.address();
+        serving.spawn(http.serve(broker.clone(), settings.http, stopped()));
+        let _ = writeln!(io::stderr(), "http listening on {address}");
+    }
+    let address = kafka.address();
+    serving.spawn(kafka.serve(broker.clone(), settings.kafka, stopped()));
     let _ = writeln!(io::stderr(), "kafka listening on {address}");
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -69,8 +80,8 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     };
     tracing::info!(signal, "shutting down; a second signal stops at once");
     let finish = async {
-        drop(stop);
-        let _ = serving.await;
+        stop.send_replace(true);
+        while serving.join_next().await.is_some() {}
         broker
             .shutdown()
             .await
@@ -85,20 +96,37 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     Ok(())
 }
 
-async fn bind(settings: &ServeSettings) -> Result<KafkaListener, ServeError> {
+async fn bind_kafka(settings: &ServeSettings) -> Result<KafkaListener, ServeError> {
     let address = settings.kafka_addr;
     if address.ip().is_unspecified() && settings.kafka.advertised.is_none() {
         return Err(ServeError::NothingToAdvertise { address });
     }
     KafkaListener::bind(address)
         .await
-        .map_err(|source| listen_error(address, source))
+        .map_err(|source| listen_error("kafka-addr", address, source))
 }
 
-fn listen_error(address: SocketAddr, source: io::Error) -> ServeError {
+async fn bind_http(settings: &ServeSettings) -> Result<Option<HttpListener>, ServeError> {
+    let Some(address) = settings.http_addr else {
+        return Ok(None);
+    };
+    if !address.ip().is_loopback() && !settings.http_allow_unauthenticated {
+        return Err(ServeError::Unauthenticated { address });
+    }
+    HttpListener::bind(address)
+        .await
+        .map(Some)
+        .map_err(|source| listen_error("http-addr", address, source))
+}
+
+fn listen_error(setting: &'static str, address: SocketAddr, source: io::Error) -> ServeError {
     match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortInUse { address },
-        _ => ServeError::Listen { address, source },
+        io::ErrorKind::AddrInUse => ServeError::PortInUse { address, setting },
+        _ => ServeError::Listen {
+            address,
+            setting,
+            source,
+        },
     }
 }
 

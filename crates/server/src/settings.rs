@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use millstream_broker::BrokerSettings;
+use millstream_http::HttpSettings;
 use millstream_kafka::KafkaSettings;
 
 pub use error::{Origin, SettingsError};
@@ -38,8 +39,12 @@ pub struct ServeSettings {
     pub kafka_addr: SocketAddr,
     /// How they are served.
     pub kafka: KafkaSettings,
-    /// Where HTTP clients will connect to. Nothing is served there yet, so it stays closed.
+    /// Where HTTP clients connect to; `None` serves no HTTP.
     pub http_addr: Option<SocketAddr>,
+    /// How they are served.
+    pub http: HttpSettings,
+    /// Whether HTTP may be served beyond loopback although nobody is asked who they are.
+    pub http_allow_unauthenticated: bool,
     /// What is logged: a level, or a filter in the syntax of `tracing-subscriber`'s `EnvFilter`.
     pub log: String,
     /// Worth telling the operator, though not wrong.
@@ -52,7 +57,9 @@ impl Default for ServeSettings {
             broker: BrokerSettings::new(PathBuf::from(DATA_DIR_DEFAULT)),
             kafka_addr: SocketAddr::from(([127, 0, 0, 1], 9092)),
             kafka: KafkaSettings::default(),
-            http_addr: None,
+            http_addr: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            http: HttpSettings::default(),
+            http_allow_unauthenticated: false,
             log: "info".to_owned(),
             remarks: Vec::new(),
         }

@@ -51,7 +51,8 @@ impl Site {
         Site {
             data_dir,
             address: "127.0.0.1:0".to_owned(),
-            flags: BTreeMap::new(),
+            // Servers of tests that run side by side must not meet at one port.
+            flags: BTreeMap::from([("--http-addr".to_owned(), "127.0.0.1:0".to_owned())]),
             environment: Vec::new(),
             user: None,
             scratch,

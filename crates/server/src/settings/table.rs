@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use millstream_limits as limits;
 
 use super::ServeSettings;
-use super::values::{bytes, flag, milliseconds, number, parsed, show_bytes};
+use super::values::{bytes, flag, list, milliseconds, number, parsed, show_bytes, show_list};
+
+/// What an address can be instead, for a port that is not served.
+const OFF: &str = "off";
 
 /// One setting.
 pub struct Setting {
@@ -140,9 +143,47 @@ pub static SETTINGS: &[Setting] = &[
         key: "http-addr",
         takes: "HOST:PORT",
         group: Group::Places,
-        doc: "Where HTTP clients will connect. Nothing is served there yet, so the port stays closed.",
-        set: |settings, text| address(text).map(|address| settings.http_addr = Some(address)),
-        get: |settings| settings.http_addr.as_ref().map(ToString::to_string),
+        doc: "Where HTTP clients connect. Port 0 picks a free one and prints it; `off` serves no HTTP. Clients are not asked \
+              who they are, so an address beyond loopback takes `http-allow-unauthenticated`.",
+        set: |settings, text| {
+            settings.http_addr = match text {
+                OFF => None,
+                text => Some(address(text)?),
+            };
+            Ok(())
+        },
+        get: |settings| {
+            let address = settings.http_addr.as_ref();
+            Some(address.map_or_else(|| OFF.to_owned(), ToString::to_string))
+        },
+    },
+    Setting {
+        key: "http-allow-unauthenticated",
+        takes: "BOOL",
+        group: Group::Places,
+        doc: "Whether HTTP may be served on an address that other machines reach, although nobody is asked who they are.",
+        set: |settings, text| flag(text).map(|on| settings.http_allow_unauthenticated = on),
+        get: |settings| Some(settings.http_allow_unauthenticated.to_string()),
+    },
+    Setting {
+        key: "http-allowed-origins",
+        takes: "ORIGINS",
+        group: Group::Places,
+        doc: "Web pages that may use the HTTP API beside those served by this machine, such as `https://app.example.com`; \
+              several with commas between, `*` for any. Browsers say which page a request is from, and other pages are \
+              refused.",
+        set: |settings, text| list(text).map(|origins| settings.http.allowed_origins = origins),
+        get: |settings| show_list(&settings.http.allowed_origins),
+    },
+    Setting {
+        key: "http-allowed-hosts",
+        takes: "NAMES",
+        group: Group::Places,
+        doc: "Names by which HTTP clients may call this server beside its address and `localhost`, without a port; several \
+              with commas between, `*` for any. Other names are refused, for a web page could have made them up to get at \
+              a server on its reader's machine.",
+        set: |settings, text| list(text).map(|hosts| settings.http.allowed_hosts = hosts),
+        get: |settings| show_list(&settings.http.allowed_hosts),
     },
     Setting {
         key: "default-partitions",
@@ -260,6 +301,35 @@ pub static SETTINGS: &[Setting] = &[
             bytes(text).map(|bytes| settings.kafka.receive_bytes_max = bytes as usize)
         },
         get: |settings| Some(show_bytes(settings.kafka.receive_bytes_max as u64)),
+    },
+    Setting {
+        key: "http-connections-max",
+        takes: "N",
+        group: Group::Connections,
+        doc: "HTTP connections beyond this number are refused.",
+        set: |settings, text| {
+            number(text, 1..=1_000_000).map(|count| settings.http.connections_max = count)
+        },
+        get: |settings| Some(settings.http.connections_max.to_string()),
+    },
+    Setting {
+        key: "http-connection-idle-ms",
+        takes: "MS",
+        group: Group::Connections,
+        doc: "An HTTP connection that has no request under way is closed when no whole request head has come for so long.",
+        set: |settings, text| milliseconds(text).map(|idle| settings.http.connection_idle = idle),
+        get: |settings| Some(settings.http.connection_idle.as_millis().to_string()),
+    },
+    Setting {
+        key: "http-receive-memory",
+        takes: "BYTES",
+        group: Group::Connections,
+        doc: "Memory that the bodies of HTTP requests may take together until they are answered; beyond it requests wait \
+              their turn, and are told to come back if it does not come soon.",
+        set: |settings, text| {
+            bytes(text).map(|bytes| settings.http.receive_bytes_max = bytes as usize)
+        },
+        get: |settings| Some(show_bytes(settings.http.receive_bytes_max as u64)),
     },
     Setting {
         key: "memory-budget",

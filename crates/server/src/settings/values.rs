@@ -62,6 +62,20 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
         .map_err(|_| "it takes true or false".to_owned())
 }
 
+/// Texts with commas between them.
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    let parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+    if parts.iter().any(String::is_empty) {
+        return Err("it takes one or more texts with commas between them".to_owned());
+    }
+    Ok(parts)
+}
+
+/// The same as it would be written; nothing if there are none.
+pub(super) fn show_list(parts: &[String]) -> Option<String> {
+    (!parts.is_empty()).then(|| parts.join(","))
+}
+
 /// Anything that says itself why it refuses.
 pub(super) fn parsed<T>(text: &str) -> Result<T, String>
 where

@@ -1,0 +1,6 @@
+//! One file, or folder, for each family of paths.
+
+pub(crate) mod groups;
+pub(crate) mod health;
+pub(crate) mod records;
+pub(crate) mod topics;

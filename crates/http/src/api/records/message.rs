@@ -1,0 +1,540 @@
+//! Records in JSON, read without copying what need not be copied.
+//!
+//! The body is looked through once. Values are slices of it where they stand there as they are, which is the common case:
+//! JSON that is not a string, and strings without escapes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use millstream_broker::headers;
+use millstream_broker::produce::NewMessage;
+use millstream_limits::HTTP_RECORDS_MAX;
+use millstream_record::TimestampMs;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::body::{Object, bad_json};
+use crate::problem::{Kind, Problem};
+
+/// What a record may say beside its content.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) partition: Option<u32>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) delay_ms: Option<u64>,
+    pub(crate) deliver_at: Option<i64>,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) id: Option<Bytes>,
+}
+
+/// One record, as it stands in the body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonRecord<'a> {
+    #[serde(borrow, default)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    headers: JsonHeaders<'a>,
+    #[serde(default)]
+    timestamp: Option<i64>,
+    #[serde(default)]
+    partition: Option<u32>,
+    #[serde(default)]
+    priority: Option<u8>,
+    #[serde(default)]
+    delay_ms: Option<u64>,
+    #[serde(default)]
+    deliver_at: Option<i64>,
+    #[serde(default)]
+    ttl_ms: Option<u64>,
+    #[serde(default)]
+    expires_at: Option<i64>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonBatch<'a> {
+    #[serde(borrow)]
+    records: Vec<Object<JsonRecord<'a>>>,
+}
+
+/// Headers in their order.
+#[derive(Default)]
+struct JsonHeaders<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonHeaders<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = JsonHeaders<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of headers")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(JsonHeaders::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut headers = Vec::with_capacity(map.size_hint().unwrap_or(0).min(64));
+                while let Some(name) = map.next_key::<Text<'de>>()? {
+                    headers.push((name.0, map.next_value()?));
+                }
+                Ok(JsonHeaders(headers))
+            }
+        }
+        deserializer.deserialize_any(InOrder)
+    }
+}
+
+/// A string, borrowed where it can be.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded<'a> {
+    #[serde(borrow)]
+    base64: Cow<'a, str>,
+}
+
+/// A record to publish. Its value is a text, any other JSON (which is kept as it is written), or bytes in base64.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Record, example = json!({"key": "customer-7", "value": {"order": 1}, "headers": {"source": "web"}}))]
+pub(crate) struct RecordSchema {
+    /// Text, or `{"base64": "…"}`.
+    #[schema(value_type = Option<BytesSchema>)]
+    key: Option<()>,
+    /// Any JSON. A string stands for its text, `{"base64": "…"}` for bytes, null for no value (which deletes the key on a
+    /// compacted topic); everything else is kept as it is written.
+    #[schema(value_type = Option<serde_json::Value>)]
+    value: Option<()>,
+    /// By name: text, `{"base64": "…"}`, null, or an array of these.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, serde_json::Value>>)]
+    headers: Option<()>,
+    /// When it was made, in milliseconds since the epoch; now if left out.
+    #[schema(minimum = 0)]
+    timestamp: Option<i64>,
+    /// Where it goes; the key decides if left out.
+    partition: Option<u32>,
+    /// From 0 to 9, the highest first, in queues with priorities.
+    #[schema(maximum = 9)]
+    priority: Option<u8>,
+    /// Queues with delays do not deliver it before this time has passed.
+    delay_ms: Option<u64>,
+    /// Or before this moment, in milliseconds since the epoch.
+    #[schema(minimum = 0)]
+    deliver_at: Option<i64>,
+    /// Queues that mind it let the record expire after this time.
+    ttl_ms: Option<u64>,
+    /// Or at this moment, in milliseconds since the epoch.
+    #[schema(minimum = 0)]
+    expires_at: Option<i64>,
+    /// Queues that deduplicate drop what repeats an id. Text, or `{"base64": "…"}`.
+    #[schema(value_type = Option<BytesSchema>)]
+    id: Option<()>,
+}
+
+/// Text, or bytes in base64.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Bytes)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what is read and written by hand")]
+pub(crate) enum BytesSchema {
+    /// Text.
+    Text(String),
+    /// Bytes that are not text.
+    Encoded(EncodedSchema),
+}
+
+/// Bytes in base64.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Base64)]
+pub(crate) struct EncodedSchema {
+    /// The bytes.
+    base64: String,
+}
+
+/// Several records to publish at once: all of them or none.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Records)]
+pub(crate) struct RecordsSchema {
+    /// The records.
+    #[schema(max_items = 10_000)]
+    records: Vec<RecordSchema>,
+}
+
+/// One record or several.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Publish)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what is read by hand")]
+pub(crate) enum PublishSchema {
+    /// One.
+    One(RecordSchema),
+    /// Several.
+    Several(RecordsSchema),
+}
+
+/// Reads the body of a publish: one record, or `{"records": […]}`.
+pub(crate) fn parse(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, Problem> {
+    if !is_batch(body) {
+        let Object(record): Object<JsonRecord<'_>> =
+            serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
+        return Ok(vec![message(body, &record, now_ms)?]);
+    }
+    let Object(batch): Object<JsonBatch<'_>> =
+        serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
+    check_count(batch.records.len())?;
+    let read = |(at, Object(record)): (usize, &Object<JsonRecord<'_>>)| {
+        message(body, record, now_ms).map_err(|problem| Problem {
+            detail: format!("records[{at}]: {}", problem.detail).into(),
+            ..problem
+        })
+    };
+    batch.records.iter().enumerate().map(read).collect()
+}
+
+/// Refuses more records than fit one publish.
+pub(crate) fn check_count(count: usize) -> Result<(), Problem> {
+    if count <= HTTP_RECORDS_MAX {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::TOO_LARGE,
+        format!(
+            "{count} records are more than the {HTTP_RECORDS_MAX} that one request takes; send fewer at once"
+        ),
+    ))
+}
+
+/// Whether the first member of the object is `records`.
+fn is_batch(body: &[u8]) -> bool {
+    let trimmed = |bytes: &[u8]| -> usize {
+        bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count()
+    };
+    let body = &body[trimmed(body)..];
+    let Some(body) = body.strip_prefix(b"{") else {
+        return false;
+    };
+    body[trimmed(body)..].starts_with(b"\"records\"")
+}
+
+fn message(body: &Bytes, record: &JsonRecord<'_>, now_ms: i64) -> Result<NewMessage, Problem> {
+    let options = Options {
+        partition: record.partition,
+        timestamp: record.timestamp,
+        priority: record.priority,
+        delay_ms: record.delay_ms,
+        deliver_at: record.deliver_at,
+        ttl_ms: record.ttl_ms,
+        expires_at: record.expires_at,
+        id: record
+            .id
+            .map(|id| text_or_base64(body, id, "id"))
+            .transpose()?,
+    };
+    let mut headers = Vec::with_capacity(record.headers.0.len());
+    for (name, value) in &record.headers.0 {
+        push_header(body, name, value, &mut headers)?;
+    }
+    let mut message = NewMessage {
+        key: record
+            .key
+            .map(|key| text_or_base64(body, key, "key"))
+            .transpose()?,
+        value: record.value.map(|value| content(body, value)).transpose()?,
+        headers,
+        ..NewMessage::default()
+    };
+    options.apply(&mut message, now_ms)?;
+    Ok(message)
+}
+
+fn push_header(
+    body: &Bytes,
+    name: &str,
+    value: &RawValue,
+    headers: &mut Vec<(Bytes, Option<Bytes>)>,
+) -> Result<(), Problem> {
+    let name_bytes = part(body, name);
+    if value.get().starts_with('[') {
+        let values: Vec<&RawValue> =
+            serde_json::from_str(value.get()).map_err(|error| bad_json(&error))?;
+        for value in values {
+            headers.push((name_bytes.clone(), header_value(body, name, value)?));
+        }
+        return Ok(());
+    }
+    headers.push((name_bytes, header_value(body, name, value)?));
+    Ok(())
+}
+
+fn header_value(body: &Bytes, name: &str, value: &RawValue) -> Result<Option<Bytes>, Problem> {
+    if value.get() == "null" {
+        return Ok(None);
+    }
+    text_or_base64(body, value, &format!("header {name:?}")).map(Some)
+}
+
+/// The bytes of a string or of `{"base64": …}`.
+pub(crate) fn text_or_base64(body: &Bytes, value: &RawValue, what: &str) -> Result<Bytes, Problem> {
+    match value.get().as_bytes()[0] {
+        b'"' => text(body, value),
+        b'{' => decoded(value)
+            .ok_or(())
+            .and_then(|decoded| decoded.map_err(|_| ())),
+        _ => Err(()),
+    }
+    .map_err(|()| {
+        Problem::new(
+            Kind::BAD_JSON,
+            format!(
+                "{what} is {}; it takes text or {{\"base64\": \"…\"}}",
+                shortened(value.get())
+            ),
+        )
+    })
+}
+
+/// What a record's value stands for: the text of a string, the bytes of `{"base64": …}`, and else the JSON itself.
+fn content(body: &Bytes, value: &RawValue) -> Result<Bytes, Problem> {
+    match value.get().as_bytes()[0] {
+        b'"' => text(body, value).map_err(|()| {
+            Problem::new(Kind::BAD_JSON, "value is a string with half of a surrogate pair; send bytes that are not text in base64")
+        }),
+        b'{' => match decoded(value) {
+            Some(decoded) => decoded.map_err(|_| not_base64()),
+            None => Ok(part(body, value.get())),
+        },
+        _ => Ok(part(body, value.get())),
+    }
+}
+
+fn not_base64() -> Problem {
+    Problem::new(
+        Kind::BAD_JSON,
+        "value.base64 is not base64; to publish an object with that member, send it as a string or as a raw body",
+    )
+}
+
+/// The text of a JSON string.
+fn text(body: &Bytes, value: &RawValue) -> Result<Bytes, ()> {
+    let json = value.get();
+    let inner = &json[1..json.len() - 1];
+    if !inner.as_bytes().contains(&b'\\') {
+        return Ok(part(body, inner));
+    }
+    let unescaped: String = serde_json::from_str(json).map_err(|_| ())?;
+    Ok(unescaped.into())
+}
+
+/// The bytes of `{"base64": "…"}`, if it is that.
+fn decoded(value: &RawValue) -> Option<Result<Bytes, base64::DecodeError>> {
+    // A look at its beginning spares a large object from being read twice.
+    let inside = value.get()[1..].trim_start();
+    if !inside.starts_with("\"base64\"") {
+        return None;
+    }
+    let encoded: Encoded<'_> = serde_json::from_str(value.get()).ok()?;
+    Some(BASE64.decode(encoded.base64.as_bytes()).map(Bytes::from))
+}
+
+/// A part of the body that shares its memory, where it is one.
+fn part(body: &Bytes, text: &str) -> Bytes {
+    let inside = body.as_ptr_range();
+    let range = text.as_bytes().as_ptr_range();
+    if !text.is_empty() && inside.contains(&range.start) && range.end <= inside.end {
+        return body.slice_ref(text.as_bytes());
+    }
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// The beginning of a text, for a message.
+pub(crate) fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+impl Options {
+    /// Puts these into a message, as fields and as headers.
+    pub(crate) fn apply(self, message: &mut NewMessage, now_ms: i64) -> Result<(), Problem> {
+        let refused = |what: String| Err(Problem::new(Kind::INVALID_RECORD, what));
+        if let Some(timestamp) = self.timestamp.filter(|timestamp| *timestamp < 0) {
+            return refused(format!("the timestamp {timestamp} is before the epoch"));
+        }
+        if let Some(priority) = self.priority.filter(|priority| *priority > 9) {
+            return refused(format!("the priority is {priority}; it goes from 0 to 9"));
+        }
+        let moment = |names: [&str; 2], after: Option<u64>, at: Option<i64>| match (after, at) {
+            (Some(_), Some(_)) => Err(Problem::new(
+                Kind::INVALID_RECORD,
+                format!("{} and {} exclude each other", names[0], names[1]),
+            )),
+            (Some(ms), None) => Ok(Some(
+                now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)),
+            )),
+            (None, at) => Ok(at),
+        };
+        let deliver_at = moment(["delay_ms", "deliver_at"], self.delay_ms, self.deliver_at)?;
+        let expires_at = moment(["ttl_ms", "expires_at"], self.ttl_ms, self.expires_at)?;
+        message.partition = self.partition;
+        message.timestamp = self.timestamp.map(TimestampMs);
+        let mut push = |name: &'static str, value: Option<Bytes>| {
+            if let Some(value) = value {
+                message
+                    .headers
+                    .push((Bytes::from_static(name.as_bytes()), Some(value)));
+            }
+        };
+        push(
+            headers::PRIORITY,
+            self.priority.map(|value| value.to_string().into()),
+        );
+        push(
+            headers::DELIVER_AT,
+            deliver_at.map(|value| value.max(0).to_string().into()),
+        );
+        push(
+            headers::EXPIRES_AT,
+            expires_at.map(|value| value.max(0).to_string().into()),
+        );
+        push(headers::ID, self.id);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(body: &str) -> Vec<NewMessage> {
+        parse(&Bytes::copy_from_slice(body.as_bytes()), 1_000).unwrap()
+    }
+
+    fn refused(body: &str) -> Problem {
+        parse(&Bytes::copy_from_slice(body.as_bytes()), 1_000).unwrap_err()
+    }
+
+    fn value(body: &str) -> Option<Bytes> {
+        parsed(body).remove(0).value
+    }
+
+    #[test]
+    fn values_stand_for_what_they_look_like() {
+        for (json, bytes) in [
+            (r#""text""#, &b"text"[..]),
+            (r#""""#, b""),
+            (r#""a\n\"\u00e9""#, "a\n\"é".as_bytes()),
+            (r#"{"base64":"AP8="}"#, b"\x00\xff"),
+            (r#"{ "base64" : "" }"#, b""),
+            (
+                r#"{"base64":"AP8=","more":1}"#,
+                br#"{"base64":"AP8=","more":1}"#,
+            ),
+            (r#"{"a": [1, 2.50]}"#, br#"{"a": [1, 2.50]}"#),
+            ("12.50", b"12.50"),
+            ("true", b"true"),
+            ("[]", b"[]"),
+        ] {
+            let body = format!("{{\"value\": {json} }}");
+            assert_eq!(value(&body).as_deref(), Some(bytes), "{json}");
+        }
+        assert_eq!(value(r#"{"value":null}"#), None);
+        assert_eq!(value("{}"), None);
+    }
+
+    #[test]
+    fn values_share_the_memory_of_the_body() {
+        let body = Bytes::from(r#"{"value":"a long enough text"}"#);
+        let value = parse(&body, 0).unwrap().remove(0).value.unwrap();
+        assert!(body.as_ptr_range().contains(&value.as_ptr()));
+    }
+
+    #[test]
+    fn a_record_says_where_and_when() {
+        let body = r#"{"key":"k","headers":{"b":"1","a":["2",null,{"base64":"/w=="}]},"timestamp":5,"partition":3,
+            "priority":9,"delay_ms":500,"expires_at":7000,"id":"seven"}"#;
+        let message = parsed(body).remove(0);
+        assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
+        assert_eq!(message.partition, Some(3));
+        assert_eq!(message.timestamp, Some(TimestampMs(5)));
+        let headers: Vec<_> = message
+            .headers
+            .iter()
+            .map(|(name, value)| (&name[..], value.as_deref()))
+            .collect();
+        let expected: Vec<(&[u8], Option<&[u8]>)> = vec![
+            (b"b", Some(b"1")),
+            (b"a", Some(b"2")),
+            (b"a", None),
+            (b"a", Some(b"\xff")),
+            (b"millstream.priority", Some(b"9")),
+            (b"millstream.deliver-at", Some(b"1500")),
+            (b"millstream.expires-at", Some(b"7000")),
+            (b"millstream.id", Some(b"seven")),
+        ];
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn batches_are_told_by_their_only_member() {
+        assert_eq!(parsed(r#" { "records" : [{"value":"a"},{}] }"#).len(), 2);
+        assert!(parsed(r#"{"records":[]}"#).is_empty());
+        let problem = refused(r#"{"records":[{},{"key":1}]}"#);
+        assert!(
+            problem.detail.starts_with("records[1]: key is 1"),
+            "{problem:?}"
+        );
+        assert_eq!(
+            refused(r#"{"records":[{}],"value":1}"#).kind,
+            Kind::BAD_JSON
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_its_place() {
+        for (body, said) in [
+            ("", "EOF"),
+            ("{\"value\":", "EOF"),
+            ("[]", "expected"),
+            ("7", "expected"),
+            ("{\"valeu\":1}", "unknown field `valeu`"),
+            ("{\"key\":7}", "key is 7"),
+            ("{\"key\":{\"base64\":\"?\"}}", "key is"),
+            ("{\"value\":{\"base64\":\"?\"}}", "not base64"),
+            ("{\"headers\":{\"a\":1}}", "header \"a\" is 1"),
+            ("{\"headers\":[]}", "an object of headers"),
+            ("{\"value\":1,\"value\":2}", "duplicate field"),
+            ("{\"priority\":300}", "u8"),
+            ("{\"records\":[[]]}", "an object"),
+            ("{\"priority\":10}", "from 0 to 9"),
+            ("{\"timestamp\":-1}", "before the epoch"),
+            ("{\"delay_ms\":1,\"deliver_at\":2}", "exclude"),
+            ("{\"value\":\"\\ud800\"}", "surrogate"),
+        ] {
+            let problem = refused(body);
+            assert!(problem.detail.contains(said), "{body}: {problem:?}");
+        }
+        let bytes = Bytes::from_static(b"{\"value\":\"\xff\"}");
+        assert_eq!(parse(&bytes, 0).unwrap_err().kind, Kind::BAD_JSON);
+    }
+}

@@ -1,0 +1,164 @@
+//! What is served, and what every request goes through on its way.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use millstream_broker::Broker;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use crate::api::{groups, health, records, topics};
+use crate::body::BodyBudget;
+use crate::guard::Guard;
+use crate::metrics::{Metrics, Operation};
+use crate::openapi;
+use crate::problem::{Kind, Problem};
+use crate::settings::HttpSettings;
+
+/// What all requests of a listener share.
+pub(crate) struct App {
+    pub(crate) broker: Broker,
+    pub(crate) settings: HttpSettings,
+    pub(crate) bodies: BodyBudget,
+    pub(crate) metrics: Metrics,
+    guard: Guard,
+    stopping: watch::Sender<bool>,
+}
+
+impl App {
+    pub(crate) fn new(broker: Broker, settings: HttpSettings) -> App {
+        App {
+            broker,
+            bodies: BodyBudget::new(settings.receive_bytes_max),
+            metrics: Metrics::default(),
+            guard: Guard::new(&settings),
+            stopping: watch::Sender::new(false),
+            settings,
+        }
+    }
+
+    /// Tells everyone that the listener shuts down.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Resolves when the listener shuts down: whoever waits for something then answers with what there is.
+    pub(crate) async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// The time by the wall clock, in milliseconds since the epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.broker.env().clock.wall_ms()
+    }
+
+    /// Answers one request that came in at `local`.
+    pub(crate) async fn answer(
+        &self,
+        mut router: Router,
+        local: IpAddr,
+        request: Request<Incoming>,
+    ) -> Response {
+        let began = Instant::now();
+        let operation = Operation::of(request.method(), request.uri().path());
+        let pass = match self.guard.check(&request, local) {
+            Ok(pass) => pass,
+            Err(problem) => {
+                self.metrics.refused_foreign();
+                return problem.into_response();
+            }
+        };
+        if let Some(answer) = pass.preflight(&request) {
+            return answer;
+        }
+        let answering = router.call(request.map(Body::new));
+        let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                tracing::error!("a request made the server panic");
+                Problem::new(
+                    Kind::INTERNAL,
+                    "the server made a mistake with this request; its log says more",
+                )
+                .into_response()
+            }
+        };
+        pass.permit(&mut response);
+        response.headers_mut().insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        self.metrics
+            .answered(operation, response.status(), began.elapsed());
+        response
+    }
+}
+
+/// Every path and what answers it.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/topics", get(topics::list).post(topics::create))
+        .route(
+            "/v1/topics/{topic}",
+            get(topics::describe)
+                .put(topics::put)
+                .patch(topics::alter)
+                .delete(topics::delete),
+        )
+        .route(
+            "/v1/topics/{topic}/records",
+            get(records::by_key).post(records::publish),
+        )
+        .route(
+            "/v1/topics/{topic}/partitions/{partition}/records",
+            get(records::read).delete(records::trim),
+        )
+        .route("/v1/groups", get(groups::list))
+        .route(
+            "/v1/groups/{group}",
+            get(groups::describe).delete(groups::delete),
+        )
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::serve_document))
+        .route("/docs", get(openapi::serve_page))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_that_method)
+        .with_state(Arc::clone(app))
+}
+
+async fn nothing_here(request: Request<Body>) -> Problem {
+    Problem::new(
+        Kind::NOT_FOUND,
+        format!(
+            "there is nothing at {}; /docs lists what there is",
+            request.uri().path()
+        ),
+    )
+}
+
+async fn not_that_method(method: Method, request: Request<Body>) -> Problem {
+    Problem::new(
+        Kind::METHOD_NOT_ALLOWED,
+        format!(
+            "{method} is not a method of {}; the Allow header names those that are",
+            request.uri().path()
+        ),
+    )
+}

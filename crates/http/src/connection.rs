@@ -1,0 +1,158 @@
+//! One client connection: HTTP/1.1, with what a peer can hold bounded in time.
+//!
+//! A peer that does not send the head of a request in time, or does not take its answer, is cut off; TCP finds out about
+//! one that has vanished. Bodies have their own time, in `body.rs`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use millstream_limits as limits;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+
+use crate::app::App;
+
+/// Serves one connection until either side ends it. `place` is given back when it, or what it was upgraded to, is gone.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+    app: Arc<App>,
+    router: Router,
+) {
+    let Ok(local) = prepare(&stream) else {
+        tracing::debug!(%peer, "connection is gone already");
+        return;
+    };
+    let _open = app.metrics.connection_opened();
+    let socket = Impatient::new(stream, place);
+    let answering = Arc::clone(&app);
+    let service = service_fn(move |request| {
+        let (app, router) = (Arc::clone(&answering), router.clone());
+        async move { Ok::<_, std::convert::Infallible>(app.answer(router, local, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.settings.connection_idle)
+        .max_buf_size(limits::HTTP_HEAD_BYTES_MAX)
+        .max_headers(limits::HTTP_HEADERS_MAX)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = app.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        app.metrics.connection_failed();
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Sets the socket up; says which of this machine's addresses the peer has connected to.
+fn prepare(stream: &TcpStream) -> io::Result<IpAddr> {
+    stream.set_nodelay(true)?;
+    let keepalive = Duration::from_secs(limits::HTTP_KEEPALIVE_SECONDS);
+    SockRef::from(stream).set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(keepalive)
+            .with_interval(keepalive),
+    )?;
+    Ok(stream.local_addr()?.ip())
+}
+
+/// A socket that fails when the peer takes nothing of what is written to it for too long.
+struct Impatient {
+    stream: TcpStream,
+    /// Runs while a write waits for the peer.
+    patience: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Impatient {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            stream,
+            patience: None,
+            _place: place,
+        }
+    }
+
+    /// Passes on what came of a write, unless the peer has stood still for too long.
+    fn judge<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.patience = None;
+            return written;
+        }
+        let standstill = Duration::from_millis(limits::HTTP_WRITE_STANDSTILL_MS);
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(sleep(standstill)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer stopped reading",
+        )))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.judge(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

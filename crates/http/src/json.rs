@@ -1,0 +1,222 @@
+//! Records as JSON, written straight into one buffer.
+//!
+//! A text is written as a string, anything else as `{"base64": "…"}`; what is not there as `null`. Header names come once
+//! each, in the order of their first occurrence; a name that came more than once has an array. The rare header name that
+//! is not UTF-8 is written as `base64:` and its base64.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::{HeaderValue, StatusCode, header};
+use millstream_record::{Headers, Record};
+use serde::Serialize;
+
+/// What a header name that is not text begins with.
+const ENCODED_NAME: &str = "base64:";
+
+/// JSON under way.
+#[derive(Debug, Default)]
+pub(crate) struct JsonBuffer(Vec<u8>);
+
+impl JsonBuffer {
+    pub(crate) fn with_capacity(bytes: usize) -> JsonBuffer {
+        JsonBuffer(Vec::with_capacity(bytes))
+    }
+
+    /// What was written so far.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Writes JSON that is known as it is.
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.0.extend_from_slice(json.as_bytes());
+    }
+
+    pub(crate) fn number(&mut self, number: impl itoa::Integer) {
+        let mut digits = itoa::Buffer::new();
+        self.0.extend_from_slice(digits.format(number).as_bytes());
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        serde_json::to_writer(&mut self.0, text).expect("text can be written as JSON");
+    }
+
+    /// Bytes: a string if they are text, else base64.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.text(text),
+            Err(_) => {
+                self.raw("{\"base64\":\"");
+                self.base64(bytes);
+                self.raw("\"}");
+            }
+        }
+    }
+
+    pub(crate) fn nullable(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.raw("null"),
+        }
+    }
+
+    fn base64(&mut self, bytes: &[u8]) {
+        let from = self.0.len();
+        self.0.resize(from + bytes.len().div_ceil(3) * 4, 0);
+        let written = BASE64
+            .encode_slice(bytes, &mut self.0[from..])
+            .expect("there is room for it");
+        self.0.truncate(from + written);
+    }
+
+    /// A record's own part: `"timestamp":…,"key":…,"value":…,"headers":{…}`, without braces around it.
+    pub(crate) fn record(&mut self, record: &Record) {
+        self.raw("\"timestamp\":");
+        self.number(record.timestamp.get());
+        self.raw(",\"key\":");
+        self.nullable(record.key.as_deref());
+        self.raw(",\"value\":");
+        self.nullable(record.value.as_deref());
+        self.raw(",\"headers\":");
+        self.headers(&record.headers);
+    }
+
+    /// A record with its place: `{"topic":…,"partition":…,"offset":…,"timestamp":…,"key":…,"value":…,"headers":{…}}`.
+    pub(crate) fn placed_record(&mut self, topic: &str, partition: u32, record: &Record) {
+        self.raw("{\"topic\":");
+        self.text(topic);
+        self.raw(",\"partition\":");
+        self.number(partition);
+        self.raw(",\"offset\":");
+        self.number(record.offset.get());
+        self.raw(",");
+        self.record(record);
+        self.raw("}");
+    }
+
+    /// Headers as an object.
+    pub(crate) fn headers(&mut self, headers: &Headers) {
+        self.raw("{");
+        let mut is_first = true;
+        for (at, header) in headers.iter().enumerate() {
+            let is_named = |other: &millstream_record::Header<'_>| other.key == header.key;
+            if headers.iter().take(at).any(|other| is_named(&other)) {
+                continue;
+            }
+            if !is_first {
+                self.raw(",");
+            }
+            is_first = false;
+            self.name(header.key);
+            self.raw(":");
+            let more = headers.iter().skip(at + 1).filter(is_named);
+            let mut values = std::iter::once(header).chain(more).peekable();
+            let first = values.next().expect("there is one");
+            if values.peek().is_none() {
+                self.nullable(first.value);
+                continue;
+            }
+            self.raw("[");
+            self.nullable(first.value);
+            for value in values {
+                self.raw(",");
+                self.nullable(value.value);
+            }
+            self.raw("]");
+        }
+        self.raw("}");
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        match std::str::from_utf8(name) {
+            Ok(text) => self.text(text),
+            Err(_) => {
+                self.raw("\"");
+                self.raw(ENCODED_NAME);
+                self.base64(name);
+                self.raw("\"");
+            }
+        }
+    }
+
+    /// A successful answer.
+    pub(crate) fn into_response(self) -> Response {
+        answer(StatusCode::OK, self.0)
+    }
+}
+
+/// A value as a JSON answer.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let json = serde_json::to_vec(&self.0).expect("answers can be written as JSON");
+        answer(StatusCode::OK, json)
+    }
+}
+
+fn answer(status: StatusCode, json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_record::{Header, Offset, TimestampMs};
+
+    use super::*;
+
+    fn written(record: &Record) -> serde_json::Value {
+        let mut json = JsonBuffer::default();
+        json.placed_record("a \"topic\"", 3, record);
+        serde_json::from_slice(&json.0).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_written_without_loss() {
+        let header = |key: &'static [u8], value| Header { key, value };
+        let record = Record {
+            offset: Offset(7),
+            timestamp: TimestampMs(1_000),
+            key: Some(b"\xff\xfe"[..].into()),
+            value: Some("a\u{0}\n\u{1f600}".as_bytes().into()),
+            headers: Headers::new(&[
+                header(b"one", Some(b"1")),
+                header(b"two", Some(b"")),
+                header(b"one", None),
+                header(b"\xff", Some(b"\xff")),
+            ]),
+        };
+        let json = written(&record);
+        assert_eq!(json["topic"], "a \"topic\"");
+        assert_eq!(json["partition"], 3);
+        assert_eq!(json["offset"], 7);
+        assert_eq!(json["timestamp"], 1_000);
+        assert_eq!(json["key"]["base64"], "//4=");
+        assert_eq!(json["value"], "a\u{0}\n\u{1f600}");
+        assert_eq!(json["headers"]["one"], serde_json::json!(["1", null]));
+        assert_eq!(json["headers"]["two"], "");
+        assert_eq!(json["headers"]["base64:/w=="]["base64"], "/w==");
+    }
+
+    #[test]
+    fn what_is_not_there_is_null() {
+        let record = Record {
+            offset: Offset(0),
+            timestamp: TimestampMs(-1),
+            key: None,
+            value: None,
+            headers: Headers::default(),
+        };
+        let json = written(&record);
+        assert!(json["key"].is_null() && json["value"].is_null());
+        assert_eq!(json["headers"], serde_json::json!({}));
+    }
+}

@@ -1,0 +1,118 @@
+//! The description of the API (OpenAPI 3.1), generated from the code, and a page to browse it.
+
+use std::sync::LazyLock;
+
+use axum::response::{Html, IntoResponse, Response};
+use http::header;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+use crate::api::{groups, health, records, topics};
+use crate::problem::{Document, PROBLEM_JSON};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Millstream",
+        description = "Topics, records, groups and queues over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
+    ),
+    paths(
+        topics::list,
+        topics::create,
+        topics::describe,
+        topics::put,
+        topics::alter,
+        topics::delete,
+        records::publish,
+        records::read,
+        records::by_key,
+        records::trim,
+        groups::list,
+        groups::describe,
+        groups::delete,
+        health::healthz,
+        health::readyz,
+        health::metrics,
+        serve_document,
+        serve_page,
+    ),
+    components(schemas(Document)),
+    modifiers(&Refusals),
+    tags(
+        (name = "topics", description = "Logs of records, cut into partitions."),
+        (name = "records", description = "Writing and reading records."),
+        (name = "groups", description = "Readers that share a topic's partitions, and how far they are."),
+        (name = "server", description = "How the server is doing."),
+    ),
+)]
+struct Description;
+
+/// Every operation may refuse, and always does so in the same form.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        for item in document.paths.paths.values_mut() {
+            let operations = [
+                &mut item.get,
+                &mut item.put,
+                &mut item.post,
+                &mut item.delete,
+                &mut item.patch,
+            ];
+            operations.into_iter().flatten().for_each(add_refusal);
+        }
+    }
+}
+
+fn add_refusal(operation: &mut Operation) {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("Refused: a problem document says why and what to do.")
+        .content(PROBLEM_JSON, content)
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), RefOr::T(response));
+}
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut json = Description::openapi()
+        .to_pretty_json()
+        .expect("the description can be written as JSON");
+    json.push('\n');
+    json
+});
+
+/// The description of the API, as JSON.
+pub fn openapi_document() -> &'static str {
+    &DOCUMENT
+}
+
+/// The description of the API, as OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "server", operation_id = "openapi",
+    responses((status = 200, description = "The document.", content_type = "application/json", body = Object)))]
+pub(crate) async fn serve_document() -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        openapi_document(),
+    )
+        .into_response()
+}
+
+/// The description of the API, as a page.
+#[utoipa::path(get, path = "/docs", tag = "server", operation_id = "docs",
+    responses((status = 200, description = "The page.", content_type = "text/html", body = String)))]
+pub(crate) async fn serve_page() -> Response {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
+    (
+        [(header::CONTENT_SECURITY_POLICY, policy)],
+        Html(include_str!("docs.html")),
+    )
+        .into_response()
+}

@@ -16,7 +16,7 @@ use crate::groups::{self, Groups};
 use crate::identity;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::produce::{ProducerIds, Rotor};
+use crate::produce::{KeyIndexTrim, ProducerIds, Rotor, keep_key_indexes};
 use crate::routes::RouteSet;
 use crate::server_settings;
 use crate::settings::BrokerSettings;
@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) live: Live,
     pub(crate) routes: RouteSet,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) key_index_trim: KeyIndexTrim,
     cluster_id: String,
 }
 
@@ -95,9 +96,11 @@ impl Broker {
             routes,
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,
+            key_index_trim: KeyIndexTrim::default(),
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
+        tokio::spawn(keep_key_indexes(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 

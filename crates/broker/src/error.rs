@@ -151,6 +151,35 @@ pub enum BrokerError {
         bound_bytes: u64,
     },
 
+    /// The key is not where it was expected to be: somebody else was first. Nothing was written.
+    #[error(
+        "the last record of the key is {}, not {}; read it and decide anew",
+        place(*actual),
+        place(*expected)
+    )]
+    PositionMismatch {
+        /// Where its last record should have been; `None` for a key without records.
+        expected: Option<Offset>,
+        /// Where it is.
+        actual: Option<Offset>,
+    },
+    /// Positions of keys are known only where the topic keeps them.
+    #[error("the topic has no key index; create it with millstream.key.index=true")]
+    NoKeyIndex,
+    /// Nothing can be expected of a record without a key.
+    #[error("an expected position needs a key")]
+    KeyNeeded,
+    /// The key is too long for the topic's index.
+    #[error(
+        "a key of {bytes} bytes is too long for the topic's key index, which takes {max_bytes}"
+    )]
+    KeyTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        max_bytes: usize,
+    },
+
     /// There is no such route.
     #[error("there is no route {0}; list the routes to see which there are")]
     UnknownRoute(Arc<str>),
@@ -209,6 +238,19 @@ pub enum BrokerError {
     Internal(Arc<str>),
 }
 
+fn place(position: Option<Offset>) -> String {
+    position.map_or_else(
+        || "nowhere".to_owned(),
+        |offset| format!("at offset {offset}"),
+    )
+}
+
+impl From<StateError> for BrokerError {
+    fn from(error: StateError) -> Self {
+        Self::Damaged(error.to_string().into())
+    }
+}
+
 impl From<CatalogError> for BrokerError {
     fn from(error: CatalogError) -> Self {
         match error {
@@ -227,6 +269,10 @@ impl From<CommitError> for BrokerError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::UnknownPartition(_) => Self::UnknownPartition,
+            CommitError::PositionMismatch { expected, actual } => {
+                Self::PositionMismatch { expected, actual }
+            }
+            CommitError::State(why) => Self::Damaged(why),
             CommitError::OutOfOrderSequence {
                 producer_id,
                 expected,

@@ -10,6 +10,7 @@
 //! 03 ..                    groups and their offsets                           groups/record
 //! 04 | queue id            a queue's state                                    queues/record
 //! 06 | name                a route                                            routes/route.rs
+//! 07 | partition ..        where records with a key are                       produce/key_index.rs
 //! ```
 
 /// The cluster id.
@@ -20,6 +21,9 @@ pub(crate) const NEXT_PRODUCER_ID: &[u8] = &[0x02, 0x02];
 
 /// Routes.
 pub(crate) const ROUTES: &[u8] = &[0x06];
+
+/// Where records with a key are.
+pub(crate) const KEY_INDEX: u8 = 0x07;
 
 /// What clients have changed of the server's settings.
 pub(crate) const SERVER_SETTINGS: &[u8] = &[0x02, 0x03];

@@ -37,6 +37,10 @@ fn broker_kind(error: &BrokerError) -> Kind {
         BrokerError::MemoryFull { .. } => Kind::MEMORY_FULL,
         BrokerError::OffsetOutOfRange { .. } => Kind::OFFSET_OUT_OF_RANGE,
 
+        BrokerError::PositionMismatch { .. } => Kind::PRECONDITION_FAILED,
+        BrokerError::NoKeyIndex | BrokerError::KeyNeeded | BrokerError::KeyTooLong { .. } => {
+            Kind::INVALID_RECORD
+        }
         BrokerError::UnknownRoute(_) => Kind::UNKNOWN_ROUTE,
         BrokerError::RouteExists(_) => Kind::EXISTS,
         BrokerError::InvalidRoute(_) => Kind::INVALID_ROUTE,

@@ -80,6 +80,11 @@ fn code_of(error: &BrokerError) -> ErrorCode {
             ErrorCode::KAFKA_STORAGE_ERROR
         }
 
+        // Asked for by other protocols only.
+        BrokerError::PositionMismatch { .. } | BrokerError::NoKeyIndex | BrokerError::KeyNeeded => {
+            ErrorCode::INVALID_REQUEST
+        }
+        BrokerError::KeyTooLong { .. } => ErrorCode::INVALID_RECORD,
         BrokerError::UnknownRoute(_)
         | BrokerError::RouteExists(_)
         | BrokerError::InvalidRoute(_) => ErrorCode::INVALID_REQUEST,

@@ -64,6 +64,19 @@ pub const ROUTE_TARGETS_MAX: usize = 1000;
 /// it.
 pub const ROUTED_TOPICS_MAX: usize = 1000;
 
+/// The longest key of a record in a topic with a key index: it is part of a key of the state table.
+pub const KEY_INDEX_KEY_BYTES_MAX: usize = 8 << 10;
+
+/// The most records of one key that are read at once: each may lie in a pack of its own.
+pub const KEY_RECORDS_MAX: usize = 1000;
+
+/// So many entries of a key index are dropped in one commit.
+pub const KEY_ENTRIES_DROPPED_AT_ONCE: usize = 1000;
+
+/// How often it is looked whether entries of key indexes can go, in milliseconds. Until then they cost room, and mean
+/// nothing.
+pub const KEY_INDEX_TRIM_INTERVAL_MS: u64 = 30_000;
+
 /// How many batches a partition remembers of each idempotent producer: as many as a client may have in flight, and what
 /// Kafka remembers.
 pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;

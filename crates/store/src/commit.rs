@@ -26,6 +26,8 @@ pub struct Commit {
     pub puts: Vec<(Bytes, Bytes)>,
     /// State to remove, after the puts.
     pub deletes: Vec<Bytes>,
+    /// What has to be so, before anything of the commit: otherwise it is refused.
+    pub requires: Vec<Require>,
     /// A promise for the whole commit; `None` leaves it to its parts. For state changes alone it may be a weaker one.
     pub promise: Option<Durability>,
 }
@@ -79,6 +81,8 @@ pub struct Append {
     /// State to set that says where records of the batch went, in the order given. Nothing is set for a batch that was
     /// sent again.
     pub marks: Vec<Mark>,
+    /// What has to be so, as [`Commit::requires`].
+    pub requires: Vec<Require>,
 }
 
 impl Append {
@@ -95,6 +99,7 @@ impl Append {
             stamp: None,
             after: None,
             marks: Vec::new(),
+            requires: Vec::new(),
         }
     }
 }
@@ -112,6 +117,26 @@ pub struct Mark {
     pub value: Bytes,
     /// What the offset is written behind, as 8 bytes, big-endian.
     pub behind: Behind,
+}
+
+/// An offset that a state entry has to hold, as a [`Mark`] wrote it behind the entry's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Require {
+    /// The partition that it is an offset of. One before its log start counts as none.
+    pub partition: PartitionId,
+    /// The entry's key.
+    pub key: Bytes,
+    /// The offset; `None` for an entry that is not there, or holds one that counts as none.
+    pub expected: Option<Offset>,
+}
+
+impl Require {
+    /// The offset that an entry with this value holds.
+    pub(crate) fn offset_in(value: &[u8]) -> Option<Offset> {
+        value
+            .last_chunk()
+            .map(|end| Offset(i64::from_be_bytes(*end)))
+    }
 }
 
 /// The part of a state entry that ends with an offset.

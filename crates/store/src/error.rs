@@ -98,6 +98,17 @@ pub enum CommitError {
     /// No such partition, or it has been dropped. Look the topic up again.
     #[error("partition {0} does not exist")]
     UnknownPartition(PartitionId),
+    /// A state entry does not hold the offset that it has to. Look again and decide anew.
+    #[error("the entry holds {actual:?} where {expected:?} was required")]
+    PositionMismatch {
+        /// What was required.
+        expected: Option<Offset>,
+        /// What it holds.
+        actual: Option<Offset>,
+    },
+    /// What has to be so could not be looked up.
+    #[error("the state table could not be read: {0}")]
+    State(Arc<str>),
     /// A partition is opened under a number that was not reserved, or is in use.
     #[error("partition {0} cannot be opened: the number is taken or was not reserved")]
     PartitionExists(PartitionId),

@@ -10,7 +10,7 @@ use millstream_env::Env;
 use millstream_record::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use millstream_store::{
     Append, Behind, Commit, CommitError, Durability, Mark, OpenError, Overflow, PartitionPolicy,
-    ReadError, Slot, SlotSettings, Trim,
+    ReadError, Require, Slot, SlotSettings, Trim,
 };
 use smallvec::smallvec;
 
@@ -171,6 +171,65 @@ fn the_producer_of_a_memory_partition_is_nobody_elses() {
     for id in [memory, disk] {
         assert!(slot.partition(id).unwrap().producers().is_empty());
     }
+}
+
+/// Whether the entry has changed since the last checkpoint or not.
+#[test]
+fn a_commit_that_requires_an_offset_is_taken_only_if_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = SlotSettings {
+        settle_after: std::time::Duration::ZERO,
+        ..manual(dir.path())
+    };
+    let slot = open(settings);
+    let id = open_partition(&slot, Durability::Fsync);
+    let publish = |expected: Option<i64>| {
+        let mark = Mark {
+            delta: 1,
+            target: 0,
+            key: Bytes::from_static(b"position"),
+            value: Bytes::from_static(b"v"),
+            behind: Behind::Value,
+        };
+        let require = Require {
+            partition: id,
+            key: mark.key.clone(),
+            expected: expected.map(Offset),
+        };
+        slot.commit(Commit::append(Append {
+            marks: vec![mark],
+            requires: vec![require],
+            ..append(&[id], batch(2, b"x"))
+        }))
+    };
+    let mismatch = |actual: Option<i64>, tried: Result<_, CommitError>| match tried {
+        Err(CommitError::PositionMismatch { actual: found, .. }) => {
+            assert_eq!(found, actual.map(Offset));
+        }
+        other => panic!("{other:?}"),
+    };
+    mismatch(None, publish(Some(1)));
+    for round in 0..4 {
+        let last = (round > 0).then_some(2 * round - 1);
+        mismatch(last, publish(Some(2 * round + 1)));
+        drop(publish(last).unwrap());
+        mismatch(Some(2 * round + 1), publish(last));
+        if round % 2 == 0 {
+            while slot.step_journal() | slot.step_settling() {}
+        }
+    }
+    assert_eq!(slot.partition(id).unwrap().offsets().log_end, Offset(8));
+    let trim = Trim {
+        partition: id,
+        log_start: Offset(8),
+    };
+    let trim = Commit {
+        trims: vec![trim],
+        ..Commit::default()
+    };
+    drop(slot.commit(trim).unwrap());
+    mismatch(None, publish(Some(7)));
+    drop(publish(None).unwrap());
 }
 
 #[test]

@@ -29,8 +29,15 @@ pub(crate) fn takes_long(bytes: &[u8], values: &TopicValues) -> bool {
     let recompresses = values
         .compression
         .is_some_and(|compression| compression.codec != header.codec);
-    let is_small = header.codec == Codec::None && bytes.len() <= UNPACKED_IN_PASSING_BYTES_MAX;
-    recompresses || (looks_inside && !is_small)
+    recompresses || (looks_inside && unpacking_takes_long(bytes))
+}
+
+/// Whether looking at the records of this batch takes long.
+pub(crate) fn unpacking_takes_long(bytes: &[u8]) -> bool {
+    let is_small = |header: BatchHeader| {
+        header.codec == Codec::None && bytes.len() <= UNPACKED_IN_PASSING_BYTES_MAX
+    };
+    BatchHeader::parse(bytes).is_ok_and(|header| !is_small(header))
 }
 
 /// Takes `bytes`, which a client sent, as one batch that fits a topic with these settings at the time `now`.

@@ -8,7 +8,8 @@ use millstream_record::TimestampMs;
 use millstream_store::{Append, CommitError, PartitionId};
 use smallvec::{SmallVec, smallvec};
 
-use super::accept::{accept, takes_long};
+use super::accept::{accept, takes_long, unpacking_takes_long};
+use super::key_index;
 use super::publish::append_of;
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -68,19 +69,41 @@ impl Intake {
     /// Whether taking `batch` means unpacking records for so long that it should not hold up a thread that serves others.
     pub(super) fn takes_long(&self, batch: &Bytes) -> bool {
         let spread = self.spread();
-        takes_long(batch, self.topic.settings.values())
+        let looks_inside = self.topic.settings.values().key_index
+            || self.plan.as_ref().is_some_and(|plan| {
+                let mut targets = plan.targets();
+                targets.any(|topic| topic.current().settings.values().key_index)
+            });
+        (looks_inside && unpacking_takes_long(batch))
+            || takes_long(batch, self.topic.settings.values())
             || spread.is_some_and(|spread| spread.takes_long(batch))
     }
 
     /// The appends for `batch`: first the one to the topic itself.
     pub(super) fn appends(&self, batch: Bytes) -> Result<SmallVec<[Append; 1]>, BrokerError> {
-        match self.spread() {
-            Some(spread) => spread.appends(&batch),
+        let mut appends = match self.spread() {
+            Some(spread) => spread.appends(&batch)?,
             None => {
                 let accepted = accept(batch, self.topic.settings.values(), self.now)?;
-                Ok(smallvec![append_of(accepted, self.partition)])
+                smallvec![append_of(accepted, self.partition)]
+            }
+        };
+        let own = self.topic.settings.values().key_index;
+        let targets = self.plan.iter().flat_map(|plan| plan.targets());
+        let indexed: Vec<_> = targets
+            .map(|topic| topic.current())
+            .filter(|topic| topic.settings.values().key_index)
+            .collect();
+        if own || !indexed.is_empty() {
+            let is_indexed = |id: PartitionId| {
+                (own && id == self.partition)
+                    || indexed.iter().any(|topic| topic.partitions.contains(&id))
+            };
+            for append in &mut appends {
+                key_index::mark(append, is_indexed)?;
             }
         }
+        Ok(appends)
     }
 
     /// The batch, which stays with the caller only if it may be needed again: what nobody else holds is stamped in place.

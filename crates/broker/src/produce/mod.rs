@@ -8,11 +8,15 @@
 mod accept;
 mod append;
 mod intake;
+mod key_index;
 mod producer_ids;
 mod publish;
+mod trim;
 
-pub(crate) use accept::{accept, takes_long};
+pub(crate) use accept::{accept, takes_long, unpacking_takes_long};
 pub use append::Appending;
+pub use key_index::ExpectedPosition;
 pub(crate) use producer_ids::ProducerIds;
 pub use publish::{NewMessage, Published};
 pub(crate) use publish::{Rotor, append_of};
+pub(crate) use trim::{KeyIndexTrim, keep_key_indexes};

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use millstream_limits::RECORD_BYTES_MAX;
 use millstream_record::partitioner::partition_of_key;
 use millstream_record::{Batch, BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
-use millstream_store::{Append, Appended, Commit, PartitionId};
+use millstream_store::{Append, Appended, Commit, PartitionId, Require};
 use smallvec::SmallVec;
 
 use super::accept::Accepted;
 use super::intake::Gone;
+use super::key_index::{self, ExpectedPosition};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::topics::TopicHandle;
@@ -31,6 +32,9 @@ pub struct NewMessage {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
     /// When it was made; now unless it says so.
     pub timestamp: Option<TimestampMs>,
+    /// Where the key's last record has to be, before anything that is published with this one; otherwise nothing is
+    /// published. For topics with `millstream.key.index`.
+    pub expected: Option<ExpectedPosition>,
 }
 
 /// Where a record went.
@@ -70,6 +74,7 @@ struct Place {
 /// A batch that is being made.
 struct Draft {
     partition: u32,
+    requires: Vec<Require>,
     builder: BatchBuilder,
 }
 
@@ -146,8 +151,8 @@ impl Broker {
 
     /// Makes batches of records for a commit that does more than publish.
     ///
-    /// The commit fails with [`CommitError::UnknownPartition`](millstream_store::CommitError::UnknownPartition) if a topic that a route leads to is deleted meanwhile: what
-    /// is composed anew then leaves it out.
+    /// The commit is refused for an unknown partition if a topic that a route leads to is deleted meanwhile: what is
+    /// composed anew then leaves it out.
     pub(crate) async fn compose(
         &self,
         topic: &Arc<TopicHandle>,
@@ -179,11 +184,12 @@ impl Broker {
             let partition = &partitions[draft.partition as usize];
             let intake = self.intake(partition, gone.clone(), now)?;
             answers.push(targets);
-            let made = if intake.takes_long(&batch.bytes) {
+            let mut made = if intake.takes_long(&batch.bytes) {
                 self.unpack(move || intake.appends(batch.bytes)).await?
             } else {
                 intake.appends(batch.bytes)?
             };
+            made[0].requires = draft.requires;
             targets += made
                 .iter()
                 .map(|append| append.targets.len())
@@ -202,8 +208,9 @@ impl Broker {
         messages: &[NewMessage],
         now: TimestampMs,
     ) -> Result<(Vec<Draft>, Vec<Place>), BrokerError> {
-        let count = topic.partition_count();
-        let batch_bytes_max = topic.current().settings.values().max_message_bytes;
+        let current = topic.current();
+        let count = current.partitions.len() as u32;
+        let batch_bytes_max = current.settings.values().max_message_bytes;
         let unkeyed = self.inner.rotor.next(count);
         let mut drafts: Vec<Draft> = Vec::new();
         let mut open: BTreeMap<u32, usize> = BTreeMap::new();
@@ -246,6 +253,7 @@ impl Broker {
             let at = fitting.unwrap_or_else(|| {
                 drafts.push(Draft {
                     partition,
+                    requires: Vec::new(),
                     builder: BatchBuilder::new(Codec::None),
                 });
                 open.insert(partition, drafts.len() - 1);
@@ -258,6 +266,15 @@ impl Broker {
                 timestamp,
             });
             drafts[at].builder.append(&record);
+            if let Some(expected) = message.expected {
+                if !current.settings.values().key_index {
+                    return Err(BrokerError::NoKeyIndex);
+                }
+                let key = message.key.as_ref().ok_or(BrokerError::KeyNeeded)?;
+                let id = current.partitions[partition as usize];
+                let require = key_index::require(id, key, expected)?;
+                drafts[at].requires.push(require);
+            }
         }
         Ok((drafts, places))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use millstream_catalog::Topic;
-use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, UNPACKED_IN_PASSING_BYTES_MAX};
+use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
 use millstream_record::partitioner::partition_of_key;
 use millstream_record::{
     Batch, BatchBuilder, BatchHeader, Codec, Header, NewRecord, ProducerEpoch, ProducerId, Record,
@@ -16,7 +16,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::plan::{Node, Plan};
 use crate::error::BrokerError;
-use crate::produce::{accept, append_of, takes_long};
+use crate::produce::{accept, append_of, takes_long, unpacking_takes_long};
 
 /// What goes into the spreading of one batch.
 pub(crate) struct Spread<'a> {
@@ -58,12 +58,8 @@ struct Group {
 impl Spread<'_> {
     /// Whether it takes so long that it should not hold up a thread that serves others.
     pub(crate) fn takes_long(&self, batch: &Bytes) -> bool {
-        let Ok(header) = BatchHeader::parse(batch) else {
-            return false;
-        };
-        let is_small = header.codec == Codec::None && batch.len() <= UNPACKED_IN_PASSING_BYTES_MAX;
         let mut targets = self.plan.targets();
-        (self.plan.looks_inside() && !is_small)
+        (self.plan.looks_inside() && unpacking_takes_long(batch))
             || targets.any(|topic| takes_long(batch, topic.current().settings.values()))
     }
 

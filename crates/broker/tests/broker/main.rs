@@ -5,6 +5,7 @@ mod crash;
 mod fetch;
 mod fetch_memory;
 mod fetch_model;
+mod key_index;
 mod live;
 mod offsets;
 mod produce;

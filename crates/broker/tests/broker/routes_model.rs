@@ -201,7 +201,7 @@ async fn send(
                 Bytes::from_static(b"kind"),
                 Some(Bytes::from(kind.to_string())),
             )],
-            timestamp: None,
+            ..NewMessage::default()
         })
         .collect();
     let published = server.broker.publish(topic, &messages).await.unwrap();

@@ -287,6 +287,15 @@ pub static SETTINGS: &[Setting] = &[
               system's page cache and survives the server's death but not the machine's; `memory`, it never touches \
               the disk and is gone when the server stops.",
     },
+    Setting {
+        key: "millstream.key.index",
+        kind: Kind::Boolean,
+        default: "false",
+        standing: Standing::Acted,
+        fixed: true,
+        doc: "Whether the topic knows where the records of each key are: for publishing with an expected position, and for \
+              reading one key without reading the rest. Every batch is unpacked for it.",
+    },
     acted(
         "millstream.memory.bytes",
         LONG_FROM_1,

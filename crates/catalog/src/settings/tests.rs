@@ -62,6 +62,7 @@ const CASES: &[(&str, Option<&str>, Option<&str>)] = &[
         Some("logappendtime"),
     ),
     ("millstream.durability", Some("os"), Some("none")),
+    ("millstream.key.index", Some("true"), Some("on")),
     ("millstream.memory.bytes", None, Some("0")),
     ("millstream.memory.overflow", None, Some("block")),
     ("millstream.retention", Some("log"), Some("consume")),

@@ -49,6 +49,8 @@ pub struct TopicValues {
     pub memory_overflow: Overflow,
     /// `millstream.retention` is `consumed`: what every queue has finished goes.
     pub consumed: bool,
+    /// `millstream.key.index`.
+    pub key_index: bool,
 }
 
 /// How old records go.
@@ -99,6 +101,7 @@ impl TopicValues {
                 _ => Overflow::DropOldest,
             },
             consumed: read.text("millstream.retention")? == "consumed",
+            key_index: read.boolean("millstream.key.index")?,
         })
     }
 
@@ -192,6 +195,13 @@ impl<F: Fn(&'static str) -> Option<Value>> Reader<F> {
     fn number(&self, key: &'static str) -> Result<i64, SettingError> {
         match (self.value_of)(key) {
             Some(Value::Number(number)) => Ok(number),
+            other => Err(unexpected(key, other.as_ref())),
+        }
+    }
+
+    fn boolean(&self, key: &'static str) -> Result<bool, SettingError> {
+        match (self.value_of)(key) {
+            Some(Value::Boolean(is)) => Ok(is),
             other => Err(unexpected(key, other.as_ref())),
         }
     }

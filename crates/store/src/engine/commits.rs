@@ -15,7 +15,7 @@ use crate::error::CommitError;
 use crate::ids::PartitionId;
 use crate::journal::entry::{AppendFrame, Frame};
 use crate::partition::{Partition, PartitionOrigin};
-use crate::sequencer::{Resolved, ResolvedAppend, Target};
+use crate::sequencer::{Requirement, Resolved, ResolvedAppend, Target};
 use crate::state::keys;
 
 impl Engine {
@@ -69,7 +69,7 @@ impl Engine {
                 .or_else(|| self.partition(id))
                 .ok_or(CommitError::UnknownPartition(id))
         };
-        let appends = commit
+        let mut appends = commit
             .appends
             .into_iter()
             .enumerate()
@@ -85,7 +85,17 @@ impl Engine {
             .iter()
             .map(|id| find(*id))
             .collect::<Result<Vec<_>, _>>()?;
+        let of_appends = appends
+            .iter_mut()
+            .flat_map(|resolved: &mut ResolvedAppend| {
+                std::mem::take(&mut resolved.append.requires)
+            });
+        let requires = of_appends
+            .chain(commit.requires)
+            .map(|require| Requirement::look(find(require.partition)?, require, &self.state))
+            .collect::<Result<Vec<_>, CommitError>>()?;
         Ok(Resolved {
+            requires,
             wall: self.now(),
             opens,
             appends,

@@ -8,6 +8,7 @@
 
 mod check;
 mod draft;
+mod require;
 mod seal;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use smallvec::SmallVec;
 
 use check::check_partitions;
 use draft::{Draft, Undo};
+pub(crate) use require::Requirement;
 pub(crate) use seal::Sealed;
 
 use crate::commit::{Append, Appended, Sequenced};
@@ -40,6 +42,7 @@ const OFFSETS_RESERVED: i64 = 1 << 20;
 
 /// A commit whose partitions have been looked up, but which has not been checked against them.
 pub(crate) struct Resolved {
+    pub(crate) requires: Vec<Requirement>,
     pub(crate) wall: TimestampMs,
     pub(crate) opens: Vec<Arc<Partition>>,
     pub(crate) appends: SmallVec<[ResolvedAppend; 1]>,
@@ -114,6 +117,9 @@ impl Sequencer {
             return Err(CommitError::ShuttingDown);
         }
         check_partitions(&commit)?;
+        for requirement in &commit.requires {
+            requirement.check(&self.state)?;
+        }
         if let Some(refusal) = disk_full
             && commit.appends.iter().any(ResolvedAppend::needs_disk)
         {

@@ -193,16 +193,31 @@ impl State {
         read.get(key)
     }
 
+    /// The entry of `key` if it has changed since the last checkpoint: `Some(None)` if it was deleted. Never reads the disk.
+    pub(crate) fn get_changed(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        let generations = self.generations.read();
+        let frozen = generations.frozen.as_deref();
+        let changed = generations.active.get(key);
+        changed
+            .or_else(|| frozen.and_then(|frozen| frozen.get(key)))
+            .cloned()
+    }
+
     /// All keys that start with `prefix`, in order, with their values, as of now: later changes do not show.
     pub fn scan(&self, prefix: &[u8]) -> Result<Scan, StateError> {
+        self.scan_from(prefix, prefix)
+    }
+
+    /// The same, from the key `from` on, which starts with `prefix` or comes before all that do.
+    pub fn scan_from(&self, prefix: &[u8], from: &[u8]) -> Result<Scan, StateError> {
         let generations = self.generations.read();
         let mut overlay = match &generations.frozen {
-            Some(frozen) => frozen.range(prefix),
+            Some(frozen) => frozen.range(prefix, from),
             None => overlay::Entries::new(),
         };
-        overlay.extend(generations.active.range(prefix));
+        overlay.extend(generations.active.range(prefix, from));
         let base = match &generations.base {
-            Some(base) => Some(base.begin_read()?.range(prefix)?),
+            Some(base) => Some(base.begin_read()?.range(from)?),
             None => None,
         };
         Ok(Scan::new(prefix, overlay, base))

@@ -29,10 +29,10 @@ impl Overlay {
         self.entries.get(key)
     }
 
-    /// The entries whose keys start with `prefix`.
-    pub(super) fn range(&self, prefix: &[u8]) -> Entries {
+    /// The entries whose keys start with `prefix`, from the key `from` on.
+    pub(super) fn range(&self, prefix: &[u8], from: &[u8]) -> Entries {
         self.entries
-            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .range::<[u8], _>((Bound::Included(from), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()

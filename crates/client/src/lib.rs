@@ -1,8 +1,10 @@
-//! A small Kafka client over the wire codec, for the command line, the benchmark and the tests.
+//! A small client over the Kafka protocol and the HTTP API, for the command line, the benchmark and the tests.
 //!
 //! It works against Millstream and Apache Kafka alike, and knows nothing of either's inside. [`Client`] finds the
 //! brokers and keeps connections; [`Producer`] and [`Consumer`] carry records; [`admin`] looks at a cluster and changes
 //! it. Every error is a [`ClientError`] that says what to do.
+//!
+//! [`http`] is for what the Kafka protocol has no words for: queues, live feeds, routes.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +16,7 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+pub mod http;
 mod producer;
 
 pub use admin::configs::{ConfigChange, ConfigEntry, Resource};

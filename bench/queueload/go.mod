@@ -1,0 +1,3 @@
+module millstream.dev/bench/queueload
+
+go 1.22

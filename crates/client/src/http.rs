@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
 /// What a path segment or a query value leaves as it is: RFC 3986's unreserved characters.
@@ -147,7 +147,7 @@ impl HttpClient {
 
     /// Asks for something.
     pub fn get<T: DeserializeOwned>(&self, path: &Path) -> Result<T, HttpError> {
-        self.call(Method::GET, path, None::<&()>)
+        self.call("GET", path, None::<&()>)
     }
 
     /// Sends a JSON body.
@@ -156,14 +156,14 @@ impl HttpClient {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<T, HttpError> {
-        self.call(Method::POST, path, Some(body))
+        self.call("POST", path, Some(body))
     }
 
     /// Sends a request, with a JSON body if there is one, and reads the JSON that it is answered with. An answer without
     /// a body is `null`.
     pub fn call<T: DeserializeOwned>(
         &self,
-        method: Method,
+        method: &str,
         path: &Path,
         body: Option<&impl Serialize>,
     ) -> Result<T, HttpError> {
@@ -202,7 +202,7 @@ impl HttpClient {
 
     fn send(
         &self,
-        method: Method,
+        method: &str,
         path: &Path,
         accept: &str,
         body: Option<&impl Serialize>,

@@ -1,0 +1,146 @@
+//! `millstream queue receive` and `peek`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use millstream_client::http::HttpClient;
+use serde_json::{Value, json};
+
+use super::path;
+use crate::http::{bytes_of, told};
+
+/// How long one request waits at the server while there is more patience.
+const WAIT_MS_MAX: u64 = 20_000;
+
+/// Arguments of `millstream queue receive`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints each message's receipt, a tab and its value; with --ack the value alone.
+
+Examples:
+  millstream queue receive billing --max 10 --ack
+  millstream queue receive billing --follow --ack --json
+  millstream queue receive billing --visibility 5m      # then: millstream queue ack billing RECEIPT")]
+pub(super) struct Receive {
+    /// The queue.
+    name: String,
+    /// How many messages at most.
+    #[arg(long, short = 'n', default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max: u64,
+    /// How long they are held for this consumer.
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    visibility: Duration,
+    /// How long to wait for a first one.
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Acknowledge them once they are printed.
+    #[arg(long)]
+    ack: bool,
+    /// Go on receiving, at most --max at a time.
+    #[arg(long, short)]
+    follow: bool,
+    /// Print a JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `millstream queue peek`.
+#[derive(Debug, Args)]
+pub(super) struct Peek {
+    /// The queue.
+    name: String,
+    /// How many messages at most.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "N")]
+    max: u64,
+    /// Print a JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Receive {
+    pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
+        let mut wait_ms = u64::try_from(self.wait.as_millis())?;
+        loop {
+            let step_ms = if self.follow {
+                WAIT_MS_MAX
+            } else {
+                wait_ms.min(WAIT_MS_MAX)
+            };
+            let messages = self.receive(client, step_ms)?;
+            let is_done = !messages.is_empty() || wait_ms <= step_ms;
+            self.print(&messages)?;
+            if self.ack && !messages.is_empty() {
+                self.acknowledge(client, &messages)?;
+            }
+            if is_done && !self.follow {
+                return Ok(());
+            }
+            wait_ms = wait_ms.saturating_sub(step_ms);
+        }
+    }
+
+    fn receive(&self, client: &HttpClient, wait_ms: u64) -> anyhow::Result<Vec<Value>> {
+        let request = json!({
+            "max": self.max,
+            "visibility_ms": u64::try_from(self.visibility.as_millis())?,
+            "wait_ms": wait_ms,
+        });
+        let answer: Value = told(client.post(&path(&self.name, Some("receive")), &request))?;
+        messages(answer)
+    }
+
+    fn print(&self, messages: &[Value]) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        for message in messages {
+            if self.json {
+                serde_json::to_writer(&mut out, message)?;
+            } else {
+                if !self.ack {
+                    write!(out, "{}\t", message["receipt"].as_str().unwrap_or_default())?;
+                }
+                out.write_all(&bytes_of(&message["value"]))?;
+            }
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// What is printed is done; what could not be acknowledged will come again, and is told.
+    fn acknowledge(&self, client: &HttpClient, messages: &[Value]) -> anyhow::Result<()> {
+        let receipts: Vec<&Value> = messages.iter().map(|message| &message["receipt"]).collect();
+        super::settle::settle(client, &self.name, "ack", &json!({ "receipts": receipts }))
+    }
+}
+
+impl Peek {
+    pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
+        let peek = path(&self.name, Some("peek")).query("max", self.max);
+        let answer: Value = told(client.get(&peek))?;
+        let mut out = io::stdout().lock();
+        for message in messages(answer)? {
+            if self.json {
+                serde_json::to_writer(&mut out, &message)?;
+            } else {
+                write!(
+                    out,
+                    "{}\t{}\t{}\t",
+                    message["partition"],
+                    message["offset"],
+                    message["state"].as_str().unwrap_or_default()
+                )?;
+                out.write_all(&bytes_of(&message["value"]))?;
+            }
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn messages(mut answer: Value) -> anyhow::Result<Vec<Value>> {
+    match answer.get_mut("messages").map(Value::take) {
+        Some(Value::Array(messages)) => Ok(messages),
+        _ => anyhow::bail!("the server's answer has no messages in it"),
+    }
+}

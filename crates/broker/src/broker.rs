@@ -17,6 +17,8 @@ use crate::identity;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::produce::{KeyIndexTrim, ProducerIds, Rotor, keep_key_indexes};
+
+use crate::queues::{self, Queues};
 use crate::routes::RouteSet;
 use crate::server_settings;
 use crate::settings::BrokerSettings;
@@ -51,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) routes: RouteSet,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) key_index_trim: KeyIndexTrim,
+
+    pub(crate) queues: Queues,
     cluster_id: String,
 }
 
@@ -67,19 +71,21 @@ impl Broker {
         let slot_settings = settings.slot.clone();
         let slot_env = env.clone();
         let group_settings = settings.groups;
-        let (slot, catalog, registry, groups, routes) = blocking
+        let (slot, catalog, registry, groups, routes, queues) = blocking
             .run(move || {
                 let slot = Slot::open(slot_settings, slot_env.clone())?;
                 let catalog = load_catalog(&slot)?;
                 let registry = Registry::open(&slot, &catalog)?;
+                let queues = queues::open(&slot, &slot_env, &registry)?;
                 let groups = Groups::open(slot.clone(), slot_env, group_settings)?;
                 let routes = RouteSet::open(&slot)?;
-                Ok::<_, OpenError>((slot, catalog, registry, groups, routes))
+                Ok::<_, OpenError>((slot, catalog, registry, groups, routes, queues))
             })
             .await?;
         let cluster_id = identity::cluster_id(&slot, &*env.rng).await?;
         let producer_ids = ProducerIds::open(&slot)?;
         let server_settings = Mutex::new(server_settings::load(&slot)?);
+        let (queues, queue_tasks) = queues.split();
         let inner = Arc::new(Inner {
             read_budget: ReadBudget::new(settings.read_memory_bytes),
             settings,
@@ -97,11 +103,14 @@ impl Broker {
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,
             key_index_trim: KeyIndexTrim::default(),
+            queues,
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
         tokio::spawn(keep_key_indexes(Arc::downgrade(&inner)));
-        Ok(Self { inner })
+        let broker = Self { inner };
+        queue_tasks.start(&broker);
+        Ok(broker)
     }
 
     /// How this broker was told to behave.
@@ -159,6 +168,7 @@ impl Broker {
     /// Takes nothing more, finishes what was begun, and leaves the data directory so that the next start is quick.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         self.inner.groups.close();
+        self.inner.queues.close();
         self.inner.live.close();
         self.inner.slot.shutdown().await
     }

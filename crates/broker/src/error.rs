@@ -10,6 +10,7 @@ use millstream_store::{CommitError, PartitionId, ReadError, SlotFailure};
 use thiserror::Error;
 
 use crate::groups::GroupsLoadError;
+use crate::queues::QueuesLoadError;
 use crate::routes::{RouteEntryError, RouteProblem};
 
 /// Why a broker could not be opened.
@@ -35,6 +36,9 @@ pub enum OpenError {
     /// The groups cannot be read.
     #[error(transparent)]
     Groups(#[from] GroupsLoadError),
+    /// The queues cannot be read.
+    #[error(transparent)]
+    Queues(#[from] QueuesLoadError),
     /// The routes cannot be read.
     #[error(transparent)]
     Routes(#[from] RouteEntryError),
@@ -131,6 +135,16 @@ pub enum BrokerError {
         bytes: u64,
         /// The bound.
         max_bytes: u64,
+    },
+    /// A queue on the topic is full, and refuses more. To be tried again when messages are done.
+    #[error(
+        "queue {queue} is full: it holds {records_max} messages at most; try again when some are done"
+    )]
+    QueueFull {
+        /// The queue.
+        queue: Arc<str>,
+        /// Its bound.
+        records_max: u64,
     },
     /// The disk has no room for more records. To be tried again once there is.
     #[error(

@@ -13,7 +13,7 @@
 //! - [`filter`]: saying which records and which topics are meant.
 //! - [`groups`]: consumer groups and the offsets they commit.
 //! - [`live`]: the live cursor: records pushed to subscribers as they come.
-//! - [`queues`]: the queue cursor: a state for each record. So far its pure part.
+//! - [`queues`]: the queue cursor: a state for each record.
 //! - [`routes`]: from topics to topics, in the same commit.
 //!
 //! Transactions will lie beside them.

@@ -249,14 +249,16 @@ fn an_http_port_that_is_in_use_is_refused_before_anything_is_made() {
 
 #[test]
 fn http_is_served_and_its_address_printed() {
-    let server = Site::new().start();
+    let mut site = Site::new();
+    let server = site.start();
     server.wait_for_log("http listening on 127.0.0.1:");
     server.stop().assert_success();
 }
 
 #[test]
 fn http_can_be_switched_off() {
-    let server = Site::new().flag("http-addr", "off").start();
+    let mut site = Site::new().flag("http-addr", "off");
+    let server = site.start();
     server.wait_for_log("ready");
     assert!(!server.log().contains("http listening"), "{}", server.log());
 }

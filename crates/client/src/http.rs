@@ -102,7 +102,7 @@ impl Path {
 
     /// The same with another part of the query.
     #[must_use]
-    pub fn query(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn query(mut self, name: &str, value: &impl ToString) -> Self {
         let separator = if self.has_query { '&' } else { '?' };
         let value = value.to_string();
         let _ = write!(
@@ -118,7 +118,7 @@ impl Path {
     #[must_use]
     pub fn query_if(self, name: &str, value: Option<impl ToString>) -> Self {
         match value {
-            Some(value) => self.query(name, value),
+            Some(value) => self.query(name, &value),
             None => self,
         }
     }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn paths_are_escaped_piece_by_piece() {
         let path = Path::new(&["v1", "queues", "a/b c?"])
-            .query("filter", "x&y")
+            .query("filter", &"x&y")
             .query_if("max", None::<u32>)
             .query_if("wait_ms", Some(5));
         assert_eq!(path.text, "/v1/queues/a%2Fb%20c%3F?filter=x%26y&wait_ms=5");

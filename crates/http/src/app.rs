@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use millstream_broker::Broker;
 use tokio::sync::watch;
 use tower_service::Service;
 
+use crate::api::queues::{admin, messages};
 use crate::api::{groups, health, records, topics};
 use crate::body::BodyBudget;
 use crate::guard::Guard;
@@ -133,6 +134,23 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             "/v1/groups/{group}",
             get(groups::describe).delete(groups::delete),
         )
+        .route("/v1/queues", get(admin::list).post(admin::create))
+        .route(
+            "/v1/queues/{queue}",
+            get(admin::describe)
+                .patch(admin::alter)
+                .delete(admin::delete),
+        )
+        .route("/v1/queues/{queue}/purge", post(admin::purge))
+        .route("/v1/queues/{queue}/pause", post(admin::pause))
+        .route("/v1/queues/{queue}/resume", post(admin::resume))
+        .route("/v1/queues/{queue}/redrive", post(admin::redrive))
+        .route("/v1/queues/{queue}/receive", post(messages::receive))
+        .route("/v1/queues/{queue}/peek", get(messages::peek))
+        .route("/v1/queues/{queue}/ack", post(messages::ack))
+        .route("/v1/queues/{queue}/nack", post(messages::nack))
+        .route("/v1/queues/{queue}/reject", post(messages::reject))
+        .route("/v1/queues/{queue}/extend", post(messages::extend))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

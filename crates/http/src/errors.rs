@@ -35,6 +35,7 @@ fn broker_kind(error: &BrokerError) -> Kind {
         BrokerError::TooLarge { .. } => Kind::TOO_LARGE,
         BrokerError::DiskFull { .. } => Kind::DISK_FULL,
         BrokerError::MemoryFull { .. } => Kind::MEMORY_FULL,
+        BrokerError::QueueFull { .. } => Kind::QUEUE_FULL,
         BrokerError::OffsetOutOfRange { .. } => Kind::OFFSET_OUT_OF_RANGE,
 
         BrokerError::PositionMismatch { .. } => Kind::PRECONDITION_FAILED,

@@ -8,6 +8,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use crate::api::queues::{admin, messages};
 use crate::api::{groups, health, records, topics};
 use crate::problem::{Document, PROBLEM_JSON};
 
@@ -31,6 +32,21 @@ use crate::problem::{Document, PROBLEM_JSON};
         groups::list,
         groups::describe,
         groups::delete,
+        admin::list,
+        admin::create,
+        admin::describe,
+        admin::alter,
+        admin::delete,
+        admin::purge,
+        admin::pause,
+        admin::resume,
+        admin::redrive,
+        messages::receive,
+        messages::peek,
+        messages::ack,
+        messages::nack,
+        messages::reject,
+        messages::extend,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -43,6 +59,7 @@ use crate::problem::{Document, PROBLEM_JSON};
         (name = "topics", description = "Logs of records, cut into partitions."),
         (name = "records", description = "Writing and reading records."),
         (name = "groups", description = "Readers that share a topic's partitions, and how far they are."),
+        (name = "queues", description = "Messages that are each one consumer's to finish."),
         (name = "server", description = "How the server is doing."),
     ),
 )]

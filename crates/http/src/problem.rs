@@ -51,6 +51,7 @@ kinds! {
     INVALID_SETTING = BAD_REQUEST, "invalid-setting", "A setting is refused";
     INVALID_PARTITIONS = BAD_REQUEST, "invalid-partitions", "The number of partitions cannot be";
     INVALID_RECORD = BAD_REQUEST, "invalid-record", "A record is not one that the topic takes";
+    INVALID_POLICY = BAD_REQUEST, "invalid-policy", "The queue cannot be told that";
     INVALID_ROUTE = BAD_REQUEST, "invalid-route", "The route cannot be";
     FOREIGN_ORIGIN = FORBIDDEN, "foreign-origin", "The page that asks is not allowed to";
     FOREIGN_HOST = FORBIDDEN, "foreign-host", "The server does not go by that name";
@@ -74,7 +75,6 @@ kinds! {
     PRECONDITION_FAILED = PRECONDITION_FAILED, "precondition-failed", "Somebody else was first";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body or a record is too large";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The content type is not one that is read here";
-    KEY_REUSED = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key came with another request before";
     INTERNAL = INTERNAL_SERVER_ERROR, "internal", "The server has made a mistake";
     DAMAGED = INTERNAL_SERVER_ERROR, "damaged", "Stored data is damaged";
     OVERLOADED = SERVICE_UNAVAILABLE, "overloaded", "The server is busy";

@@ -76,9 +76,9 @@ fn code_of(error: &BrokerError) -> ErrorCode {
         BrokerError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
         // Retriable: producers keep their records and try again until there is room, or until their own
         // delivery.timeout.ms is over.
-        BrokerError::DiskFull { .. } | BrokerError::MemoryFull { .. } => {
-            ErrorCode::KAFKA_STORAGE_ERROR
-        }
+        BrokerError::DiskFull { .. }
+        | BrokerError::MemoryFull { .. }
+        | BrokerError::QueueFull { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
 
         // Asked for by other protocols only.
         BrokerError::PositionMismatch { .. } | BrokerError::NoKeyIndex | BrokerError::KeyNeeded => {

@@ -420,3 +420,9 @@ pub const fn http_body_time(bytes: usize) -> std::time::Duration {
     let seconds = (bytes / HTTP_PEER_BYTES_PER_SECOND_MIN) as u64;
     std::time::Duration::from_millis(HTTP_BODY_BASE_MS + 1_000 * seconds)
 }
+
+/// Queues on one server: each has a task and some kilobytes.
+pub const QUEUES_MAX: usize = 100_000;
+
+/// Entries of a deleted queue's state that one commit removes.
+pub const QUEUE_STATE_DELETES_PER_COMMIT: usize = 50_000;

@@ -79,9 +79,9 @@ impl Entry {
     /// `None` for an entry that is none of these.
     pub(super) fn read(key: &[u8], value: &[u8]) -> Option<Self> {
         let offset = |bytes: &[u8]| Some(Offset(i64::from_be_bytes(*bytes.last_chunk()?)));
-        match key.get(5)? {
-            &LAST => Some(Self::Last(offset(value)?)),
-            &EACH => Some(Self::Each(offset(key)?)),
+        match *key.get(5)? {
+            LAST => Some(Self::Last(offset(value)?)),
+            EACH => Some(Self::Each(offset(key)?)),
             _ => None,
         }
     }

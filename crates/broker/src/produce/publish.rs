@@ -127,6 +127,7 @@ impl Broker {
             return Ok(Vec::new());
         }
         let producing = self.inner.metrics.producing();
+        self.check_room(topic.id(), messages.len() as u64)?;
         let mut gone = Gone::default();
         let mut composed = self.compose(topic, messages).await?;
         loop {

@@ -39,7 +39,7 @@ pub(crate) async fn keep_key_indexes(broker: Weak<Inner>) {
         match trimmed {
             Err(BrokerError::Failed(_) | BrokerError::ShuttingDown) => return,
             Err(error) => {
-                tracing::warn!(%error, "key indexes were not trimmed; trying again later")
+                tracing::warn!(%error, "key indexes were not trimmed; trying again later");
             }
             Ok(()) => {}
         }
@@ -81,9 +81,8 @@ fn trim_partition(slot: &Slot, id: PartitionId, known: &KeyIndexTrim) -> Result<
                 drop_last(slot, id, key)?;
             }
             Some(Entry::Last(offset) | Entry::Each(offset)) if is_gone(offset) => piece.push(key),
-            Some(_) => {}
             None if partition.is_none() => piece.push(key),
-            None => {}
+            Some(_) | None => {}
         }
         if piece.len() >= KEY_ENTRIES_DROPPED_AT_ONCE {
             drop_piece(slot, std::mem::take(&mut piece))?;

@@ -1,6 +1,7 @@
 //! What a queue's parts are called.
 
 use std::fmt;
+use std::str::FromStr;
 
 use millstream_record::Offset;
 
@@ -68,4 +69,114 @@ pub struct Receipt {
     pub partition: PartitionIndex,
     /// Where the record is in there.
     pub offset: Offset,
+}
+
+/// A receipt together with its queue, as protocols hand it out: `queue-lease-partition-offset`, each a number in base 36.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptText {
+    /// The queue.
+    pub queue: QueueId,
+    /// The receipt.
+    pub receipt: Receipt,
+}
+
+/// What was handed in is no receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a receipt; hand in what came with the message, unchanged")]
+pub struct NoReceipt;
+
+impl fmt::Display for ReceiptText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let receipt = &self.receipt;
+        let offset = receipt.offset.get() as u64;
+        let numbers = [
+            self.queue.0,
+            receipt.lease.0,
+            receipt.partition.into(),
+            offset,
+        ];
+        for (at, number) in numbers.into_iter().enumerate() {
+            if at > 0 {
+                f.write_str("-")?;
+            }
+            let mut digits = [0; 13];
+            f.write_str(base_36(number, &mut digits))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ReceiptText {
+    type Err = NoReceipt;
+
+    fn from_str(text: &str) -> Result<Self, NoReceipt> {
+        let mut parts = text.split('-');
+        let mut next = || {
+            let part = parts.next().ok_or(NoReceipt)?;
+            let is_plain =
+                part.len() <= 13 && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let number = is_plain.then(|| u64::from_str_radix(part, 36).ok());
+            number.flatten().ok_or(NoReceipt)
+        };
+        let (queue, lease, partition, offset) = (next()?, next()?, next()?, next()?);
+        if parts.next().is_some() {
+            return Err(NoReceipt);
+        }
+        Ok(Self {
+            queue: QueueId(queue),
+            receipt: Receipt {
+                lease: LeaseNumber(lease),
+                partition: partition.try_into().map_err(|_| NoReceipt)?,
+                offset: Offset(offset.try_into().map_err(|_| NoReceipt)?),
+            },
+        })
+    }
+}
+
+fn base_36(mut number: u64, digits: &mut [u8; 13]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
+        number /= 36;
+        if number == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&digits[at..]).expect("digits are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_survive_being_text() {
+        for (queue, lease, partition, offset) in [
+            (0, 0, 0, 0),
+            (7, (3 << 40) + 12, 5, 1_234_567),
+            (u64::MAX, u64::MAX, u32::MAX, i64::MAX),
+        ] {
+            let text = ReceiptText {
+                queue: QueueId(queue),
+                receipt: Receipt::new(LeaseNumber(lease), partition, Offset(offset)),
+            };
+            assert_eq!(text.to_string().parse(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn other_text_is_no_receipt() {
+        for text in [
+            "",
+            "1-2-3",
+            "1-2-3-4-5",
+            "1-2-3-x y",
+            "-1-2-3-4",
+            "1-2-zzzzzzzz-4",
+            "+1-2-3-4",
+        ] {
+            assert_eq!(text.parse::<ReceiptText>(), Err(NoReceipt), "{text}");
+        }
+    }
 }

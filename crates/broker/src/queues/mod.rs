@@ -2,19 +2,30 @@
 //!
 //! A queue is a cursor with a state for each record instead of one offset. [`machine`] is one queue as a pure state
 //! machine, the place to start; [`policy`] is what a queue can be told to do; [`wheel`] keeps its timers; [`record`] says
-//! how its state is written down.
+//! how its state is written down, and `definition` what the queue is.
 //!
-//! What is around it, reading batches, committing what is to be written, waking who waits, will lie beside it. None of
-//! this knows a protocol, and the machine knows neither topics nor records' bytes.
+//! `driver` is what is around it: reading batches, committing what is to be written, waking who waits. None of this knows
+//! a protocol, and the machine knows neither topics nor records' bytes.
 
+mod definition;
+mod driver;
+mod error;
 mod ids;
 pub mod machine;
 pub mod policy;
 pub mod record;
 pub mod wheel;
 
+pub use definition::QueueDefinition;
+pub use driver::{
+    BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueSubscription,
+    QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
+};
+pub(crate) use driver::{Queues, open};
+pub use error::QueueError;
 pub use ids::{
-    ConsumerId, Incarnation, JobId, LeaseNumber, PartitionIndex, QueueId, Receipt, RequestToken,
+    ConsumerId, Incarnation, JobId, LeaseNumber, NoReceipt, PartitionIndex, QueueId, Receipt,
+    ReceiptText, RequestToken,
 };
 pub use machine::{Effects, Queue};
 pub use policy::QueuePolicy;

@@ -3,10 +3,12 @@
 use std::num::NonZeroU32;
 
 use millstream_limits::{QUEUE_CONSUMER_IDLE_MS_DEFAULT, QUEUE_WINDOW_RECORDS_DEFAULT};
+use serde::{Deserialize, Serialize};
 
 /// How one queue behaves. The default is a plain queue: first come first served, thirty seconds to answer, no end to
 /// retries, nothing that needs a look inside a batch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "settings that are on or off independently of each other"
@@ -49,7 +51,8 @@ pub struct QueuePolicy {
 }
 
 /// Attempts and the time between them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
     /// After so many deliveries a record that fails again is dead. None: never.
     pub attempts_max: Option<NonZeroU32>,
@@ -62,7 +65,8 @@ pub struct RetryPolicy {
 }
 
 /// How the delay before an attempt grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Backoff {
     /// Always the same.
     Fixed {
@@ -82,7 +86,8 @@ pub enum Backoff {
 }
 
 /// What one key may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyPolicy {
     /// Records of one key on their way at a time. One is first in, first out.
     pub in_flight_max: NonZeroU32,
@@ -91,7 +96,8 @@ pub struct KeyPolicy {
 }
 
 /// The most records a queue holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LengthPolicy {
     /// Records that are not finished, leased ones included.
     pub records_max: u64,
@@ -100,7 +106,8 @@ pub struct LengthPolicy {
 }
 
 /// What happens to a queue that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overflow {
     /// New records are refused before they are written. Only those who ask can be: see [`super::Queue::has_room`].
     Refuse,
@@ -111,7 +118,8 @@ pub enum Overflow {
 }
 
 /// How fast records may be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RatePolicy {
     /// Records a second.
     pub per_second: NonZeroU32,
@@ -120,7 +128,8 @@ pub struct RatePolicy {
 }
 
 /// Who may receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Anybody, in turn.
     Shared,

@@ -145,6 +145,11 @@ impl Broker {
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), BrokerError> {
         let (name, durable) = self.begin_delete(id)?;
         durable.await?;
+        for queue in self.queues_of(id) {
+            if let Err(error) = queue.delete().await {
+                tracing::warn!(topic = %name, ?queue, %error, "the state of a deleted topic's queue is still there");
+            }
+        }
         // The topic is gone whatever happens here: offsets that stay behind are nobody's and expire.
         if let Err(error) = self.inner.groups.forget_topic(id).await {
             tracing::warn!(topic = %name, %error, "the offsets of a deleted topic are still there");

@@ -35,7 +35,7 @@ impl Registry {
         self.by_name.get(name)
     }
 
-    pub(super) fn by_id(&self, id: TopicId) -> Option<&Arc<TopicHandle>> {
+    pub(crate) fn by_id(&self, id: TopicId) -> Option<&Arc<TopicHandle>> {
         self.by_id.get(&id)
     }
 

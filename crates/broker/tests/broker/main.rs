@@ -10,6 +10,7 @@ mod live;
 mod offsets;
 mod produce;
 mod publish;
+mod queues;
 mod restart;
 mod retention;
 mod routes;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use millstream_client::http::{HttpClient, Path};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::path;
 use crate::http::{object_of, parse_assignment, told};
@@ -13,8 +13,8 @@ use crate::http::{object_of, parse_assignment, told};
 Examples:
   millstream queue create billing --topic orders
   millstream queue create mail --topic orders --set retry.attempts_max=5 --set dead_letters=true \\
-      --set retry.backoff=exponential --set retry.delay_ms=1000 --set retry.jitter_percent=20
-  millstream queue create urgent --topic orders --set priorities=true --set 'filter={\"header\":\"region\",\"equals\":\"eu\"}'
+      --set retry.backoff.exponential.delay_ms=1000 --set retry.jitter_percent=20
+  millstream queue create urgent --topic orders --set priorities=true --filter '{\"header\":\"region\",\"equals\":\"eu\"}'
 
 docs/http.md lists everything that a queue can be told.")]
 pub(super) struct Create {
@@ -23,9 +23,12 @@ pub(super) struct Create {
     /// The topic that it reads.
     #[arg(long, short)]
     topic: String,
-    /// Where it begins: earliest, latest or a time.
-    #[arg(long, value_name = "PLACE")]
-    from: Option<String>,
+    /// Where it begins: earliest, latest, or a time in milliseconds since 1970.
+    #[arg(long, value_name = "PLACE", default_value = "latest", value_parser = parse_place)]
+    from: Value,
+    /// Only messages that match, as JSON.
+    #[arg(long, value_name = "JSON")]
+    filter: Option<String>,
     /// Something that it is told to do, beside the defaults; may be given more than once.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_assignment)]
     settings: Vec<(String, Value)>,
@@ -47,12 +50,16 @@ pub(super) struct Alter {
 
 impl Create {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let mut body = object_of(&self.settings)?;
+        let mut body = Map::new();
+        body.insert("policy".to_owned(), object_of(&self.settings)?.into());
+        if let Some(filter) = &self.filter {
+            let filter: Value = serde_json::from_str(filter)
+                .map_err(|error| anyhow::anyhow!("--filter is not JSON: {error}"))?;
+            body.insert("filter".to_owned(), filter);
+        }
         body.insert("name".to_owned(), Value::from(self.name.as_str()));
         body.insert("topic".to_owned(), Value::from(self.topic.as_str()));
-        if let Some(from) = self.from {
-            body.insert("from".to_owned(), Value::from(from));
-        }
+        body.insert("from".to_owned(), self.from);
         told(client.post::<Value>(&Path::new(&["v1", "queues"]), &body))?;
         eprintln!("queue '{}' is created on topic '{}'", self.name, self.topic);
         Ok(())
@@ -61,9 +68,19 @@ impl Create {
 
 impl Alter {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let body = object_of(&self.settings)?;
+        let body = json!({ "policy": object_of(&self.settings)? });
         told(client.call::<Value>("PATCH", &path(&self.name, None), Some(&body)))?;
         eprintln!("queue '{}' is changed", self.name);
         Ok(())
+    }
+}
+
+fn parse_place(text: &str) -> Result<Value, String> {
+    match text {
+        "earliest" | "latest" => Ok(text.into()),
+        other => other
+            .parse::<i64>()
+            .map(Value::from)
+            .map_err(|_| "not earliest, latest or a number of milliseconds".to_owned()),
     }
 }

@@ -46,7 +46,7 @@ fn all(client: &HttpClient) -> anyhow::Result<Vec<Value>> {
     let mut after: Option<String> = None;
     loop {
         let path = Path::new(&["v1", "queues"])
-            .query("limit", PAGE)
+            .query("max", &PAGE)
             .query_if("after", after);
         let mut page: Value = told(client.get(&path))?;
         let Some(Value::Array(some)) = page.get_mut("queues").map(Value::take) else {

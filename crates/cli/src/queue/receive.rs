@@ -116,7 +116,7 @@ impl Receive {
 
 impl Peek {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let peek = path(&self.name, Some("peek")).query("max", self.max);
+        let peek = path(&self.name, Some("peek")).query("max", &self.max);
         let answer: Value = told(client.get(&peek))?;
         let mut out = io::stdout().lock();
         for message in messages(answer)? {

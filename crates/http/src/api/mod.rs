@@ -2,5 +2,6 @@
 
 pub(crate) mod groups;
 pub(crate) mod health;
+pub(crate) mod queues;
 pub(crate) mod records;
 pub(crate) mod topics;

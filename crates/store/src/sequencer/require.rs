@@ -8,7 +8,7 @@ use crate::commit::Require;
 use crate::error::CommitError;
 use crate::ids::JournalPosition;
 use crate::partition::Partition;
-use crate::state::{State, StateError};
+use crate::state::{Changed, State, StateError};
 
 /// An offset that a state entry has to hold. Looked up before the order of commits is entered, because that may read the
 /// disk, and compared within it.
@@ -27,7 +27,9 @@ impl Requirement {
     ) -> Result<Self, CommitError> {
         // In this order: a checkpoint in between makes the value newer than it is taken for, never older.
         let covered = state.covered_position();
-        let value = state.get(&require.key).map_err(unreadable)?;
+        let value = state
+            .get(&require.key)
+            .map_err(|error| unreadable(&error))?;
         Ok(Self {
             partition,
             require,
@@ -41,9 +43,12 @@ impl Requirement {
         // What has changed since a checkpoint is in memory. If there was no checkpoint in between, what is not has not
         // changed since it was looked up; else it is looked up again.
         let value = match state.get_changed(&self.require.key) {
-            Some(changed) => changed,
+            Some(Changed::Put(value)) => Some(value),
+            Some(Changed::Deleted) => None,
             None if state.covered_position() == *covered => seen.clone(),
-            None => state.get(&self.require.key).map_err(unreadable)?,
+            None => state
+                .get(&self.require.key)
+                .map_err(|error| unreadable(&error))?,
         };
         let log_start = self.partition.sequence.lock().log_start;
         let actual = value
@@ -60,6 +65,6 @@ impl Requirement {
     }
 }
 
-fn unreadable(error: StateError) -> CommitError {
+fn unreadable(error: &StateError) -> CommitError {
     CommitError::State(error.to_string().into())
 }

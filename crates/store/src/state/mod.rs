@@ -102,6 +102,14 @@ pub struct Checkpoint {
     entries: Arc<Overlay>,
 }
 
+/// What became of a key.
+pub(crate) enum Changed {
+    /// It has this value.
+    Put(Bytes),
+    /// It is gone.
+    Deleted,
+}
+
 impl Checkpoint {
     /// How many keys it changes.
     pub fn len(&self) -> usize {
@@ -193,14 +201,13 @@ impl State {
         read.get(key)
     }
 
-    /// The entry of `key` if it has changed since the last checkpoint: `Some(None)` if it was deleted. Never reads the disk.
-    pub(crate) fn get_changed(&self, key: &[u8]) -> Option<Option<Bytes>> {
+    /// What became of `key` if it has changed since the last checkpoint. Never reads the disk.
+    pub(crate) fn get_changed(&self, key: &[u8]) -> Option<Changed> {
         let generations = self.generations.read();
         let frozen = generations.frozen.as_deref();
         let changed = generations.active.get(key);
-        changed
-            .or_else(|| frozen.and_then(|frozen| frozen.get(key)))
-            .cloned()
+        let changed = changed.or_else(|| frozen.and_then(|frozen| frozen.get(key)))?;
+        Some(changed.clone().map_or(Changed::Deleted, Changed::Put))
     }
 
     /// All keys that start with `prefix`, in order, with their values, as of now: later changes do not show.

@@ -88,6 +88,11 @@ impl Leases {
         ))
     }
 
+    /// Whether a record is held under this receipt.
+    pub(crate) fn holds(&self, receipt: &Receipt) -> bool {
+        self.find(receipt).is_some()
+    }
+
     /// The piece and the part of it that hold a record.
     fn find(&self, receipt: &Receipt) -> Option<(u32, usize)> {
         let mut slot = self.by_number.get(&receipt.lease).copied();

@@ -63,6 +63,22 @@ impl Queue {
         Ok((slot, holding))
     }
 
+    /// Whether a record could be acknowledged with this receipt now.
+    pub fn check(&self, receipt: &Receipt) -> Result<(), ReceiptError> {
+        let refusal = if self.leases.holds(receipt) {
+            match self.state(receipt.partition, receipt.offset) {
+                Some(RecordState::Finished) => ReceiptError::Finished,
+                _ => return Ok(()),
+            }
+        } else {
+            self.refusal(receipt)
+        };
+        match refusal {
+            ReceiptError::Lapsed => Ok(()),
+            refused => Err(refused),
+        }
+    }
+
     /// What is wrong with a receipt that no lease answers to.
     fn refusal(&self, receipt: &Receipt) -> ReceiptError {
         if receipt.lease > self.last_lease {

@@ -74,8 +74,7 @@ pub(crate) struct PublishedRecordSchema {
 /// `application/cloudevents+json`, `application/cloudevents-batch+json` and bodies with `ce-` headers as CloudEvents 1.0;
 /// any other body is the value of one record, whose headers are the request headers that begin with `Millstream-Header-`.
 #[utoipa::path(post, path = "/v1/topics/{topic}/records", tag = "records", operation_id = "publish",
-    params(("topic" = String, Path, description = "The topic's name."), PublishQuery,
-        ("Idempotency-Key" = Option<String>, Header, description = "A publish with a key that came within the last 5 minutes is answered as the first was, and not done again.")),
+    params(("topic" = String, Path, description = "The topic's name."), PublishQuery),
     request_body(content(
         (PublishSchema = "application/json"),
         (String = "application/octet-stream"),

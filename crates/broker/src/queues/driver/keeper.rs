@@ -1,0 +1,169 @@
+//! A queue's task: what happens to it by itself.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use millstream_store::{Commit, Wake};
+
+use super::cell::Cell;
+use super::create::learn_ends;
+use crate::broker::{Broker, Inner};
+use crate::queues::machine::{DeadLetter, Effects, ScanRequest};
+use crate::topics::TopicHandle;
+
+/// How long a queue rests after the store has refused something that it needs.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A deadline further away is looked at again then.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+
+/// What to sleep on.
+struct Rest {
+    wake: Alarm,
+    until: Duration,
+}
+
+/// Goes off at the latest when the wait is over, so that partitions can forget it.
+struct Alarm(Arc<Wake>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.fire();
+    }
+}
+
+/// Looks after a queue for as long as it and its broker exist.
+pub(super) async fn keep(broker: Weak<Inner>, cell: Arc<Cell>) {
+    loop {
+        let rest = {
+            let Some(inner) = broker.upgrade() else {
+                return;
+            };
+            let broker = Broker { inner };
+            match broker.topic_by_id(cell.topic) {
+                Some(topic) => look_after(&broker, &topic, &cell).await,
+                None => {
+                    // The queue goes with its topic; whoever deletes the topic deletes what is written down.
+                    cell.close();
+                    return;
+                }
+            }
+        };
+        let Some(rest) = rest else { return };
+        tokio::select! {
+            () = rest.wake.0.wait() => {}
+            () = cell.work.notified() => {}
+            () = tokio::time::sleep(rest.until) => {}
+        }
+    }
+}
+
+/// Does everything there is to do. `None` once the queue is gone.
+async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>) -> Option<Rest> {
+    loop {
+        let wake = Alarm(Arc::new(Wake::new()));
+        for partition in topic.partitions() {
+            partition.log.wake_on_append(&wake.0);
+        }
+        let (scans, letters) = tick(broker, topic, cell)?;
+        if cell.state.lock().torn && !mend(broker, topic, cell).await {
+            return Some(Rest { wake, until: RETRY });
+        }
+        let is_idle = scans.is_empty() && letters.is_empty();
+        let mut refused = false;
+        for scan in scans {
+            refused |= !do_scan(broker, topic, cell, scan).await;
+        }
+        for letter in letters {
+            refused |= !cell.bury(broker, topic, letter).await;
+        }
+        if refused {
+            return Some(Rest { wake, until: RETRY });
+        }
+        if is_idle {
+            let until = sleep_time(broker, cell);
+            if !until.is_zero() {
+                return Some(Rest { wake, until });
+            }
+        }
+        // Others get a turn between two rounds.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Tells the machine what has changed and what time it is, and takes what it wants done.
+fn tick(
+    broker: &Broker,
+    topic: &Arc<TopicHandle>,
+    cell: &Cell,
+) -> Option<(Vec<ScanRequest>, Vec<DeadLetter>)> {
+    let mut state = cell.state.lock();
+    if state.closed {
+        return None;
+    }
+    if state.torn {
+        return Some((Vec::new(), Vec::new()));
+    }
+    let mut effects = Effects::default();
+    let now = broker.now();
+    learn_ends(topic, &mut state, now, &mut effects);
+    if state
+        .next_deadline()
+        .is_some_and(|deadline| deadline <= now)
+    {
+        state.machine.expire(now, &mut effects);
+    }
+    let promise = cell.unsynced();
+    let slot = &broker.inner.slot;
+    let _ = cell.perform(&mut state, slot, &mut effects, promise, Commit::default());
+    let scans = std::mem::take(&mut state.scans);
+    let letters = std::mem::take(&mut state.letters);
+    Some((scans, letters))
+}
+
+fn sleep_time(broker: &Broker, cell: &Cell) -> Duration {
+    let deadline = cell.state.lock().next_deadline();
+    deadline.map_or(SLEEP_MAX, |deadline| {
+        let ms = deadline.get().saturating_sub(broker.now().get()).max(0);
+        Duration::from_millis(ms as u64).min(SLEEP_MAX)
+    })
+}
+
+async fn do_scan(
+    broker: &Broker,
+    topic: &Arc<TopicHandle>,
+    cell: &Cell,
+    request: ScanRequest,
+) -> bool {
+    let Some(partition) = topic.partition(request.partition) else {
+        return true;
+    };
+    let Err(error) = cell.scan(broker, &partition, request).await else {
+        return true;
+    };
+    if !partition.is_deleted() {
+        tracing::warn!(queue = %cell.name, partition = ?partition, %error, "a queue cannot read its topic; it tries again");
+    }
+    cell.state.lock().scans.push(request);
+    false
+}
+
+async fn mend(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>) -> bool {
+    let incarnation = match broker.next_incarnation().await {
+        Ok(incarnation) => incarnation,
+        Err(error) => {
+            tracing::warn!(queue = %cell.name, %error, "a queue cannot be read again yet");
+            return false;
+        }
+    };
+    let (mending, on, of) = (Arc::clone(cell), broker.clone(), Arc::clone(topic));
+    let mended = broker
+        .inner
+        .blocking
+        .run(move || mending.mend(&on, &of, incarnation))
+        .await;
+    if let Err(error) = &mended {
+        tracing::warn!(queue = %cell.name, %error, "a queue cannot be read again yet");
+    }
+    mended.is_ok()
+}

@@ -1,0 +1,144 @@
+//! All queues of a broker: what surrounds the machines.
+//!
+//! A queue is a cell: its machine and the requests that wait, under one lock that is never held across an await or I/O.
+//! Each event takes the lock, gives the machine the event, commits what the machine wants written, and hands deliveries
+//! to whoever waits. One task for each queue looks after what takes longer: it tells the machine what was appended and
+//! trimmed, reads the log for it, appends dead letters, and keeps its time. An idle queue's task sleeps.
+//!
+//! If a commit is refused after the machine has moved on, the queue is made anew from what is written down, as after a
+//! crash: see [`Cell::perform`](cell::Cell).
+//!
+//! Start with [`cell`]; [`receive`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by itself, [`scan`] and
+//! [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back.
+
+mod admin;
+mod bury;
+mod cell;
+mod create;
+mod keeper;
+mod load;
+mod read;
+mod receive;
+mod redrive;
+mod scan;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use millstream_catalog::TopicId;
+use parking_lot::RwLock;
+
+pub use self::admin::{BrowsedMessage, QueueDescription};
+pub use self::create::{NewQueue, StartAt};
+pub use self::load::QueuesLoadError;
+pub use self::read::Message;
+pub use self::receive::{QueueSubscription, ReceiveSpec, Received, Subscribe};
+pub use self::redrive::Redrive;
+
+pub(crate) use self::load::open;
+
+use self::cell::Cell;
+use super::definition::QueueDefinition;
+use super::error::QueueError;
+use super::ids::{QueueId, RequestToken};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+
+/// The queues of a broker.
+pub(crate) struct Queues {
+    by_name: RwLock<BTreeMap<Arc<str>, Arc<Cell>>>,
+    last_id: AtomicU64,
+    last_token: AtomicU64,
+    /// The last life that a queue had: see [`super::Incarnation`].
+    incarnation: tokio::sync::Mutex<u32>,
+    /// Queues that may refuse what is published.
+    refusing: AtomicUsize,
+    /// Creations and deletions, and redrives, one at a time.
+    changes: tokio::sync::Mutex<()>,
+    redrives: tokio::sync::Mutex<()>,
+}
+
+/// One queue. Cheap to clone. Once the queue is deleted, everything is refused.
+#[derive(Clone)]
+pub struct QueueHandle {
+    broker: Broker,
+    cell: Arc<Cell>,
+}
+
+impl QueueHandle {
+    /// Its number.
+    pub fn id(&self) -> QueueId {
+        self.cell.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.cell.name
+    }
+
+    /// What it is.
+    pub fn definition(&self) -> Arc<QueueDefinition> {
+        self.cell.definition()
+    }
+}
+
+impl std::fmt::Debug for QueueHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QueueHandle({})", self.cell.name)
+    }
+}
+
+impl Broker {
+    /// The queue of that name.
+    pub fn queue(&self, name: &str) -> Result<QueueHandle, QueueError> {
+        let cell = self.inner.queues.by_name.read().get(name).cloned();
+        let cell = cell.ok_or(QueueError::UnknownQueue)?;
+        Ok(self.handle(cell))
+    }
+
+    /// All queues, in the order of their names.
+    pub fn queues(&self) -> Vec<QueueHandle> {
+        let all: Vec<_> = self.inner.queues.by_name.read().values().cloned().collect();
+        all.into_iter().map(|cell| self.handle(cell)).collect()
+    }
+
+    /// The queues of a topic.
+    pub fn queues_of(&self, topic: TopicId) -> Vec<QueueHandle> {
+        let mut all = self.queues();
+        all.retain(|queue| queue.cell.topic == topic);
+        all
+    }
+
+    fn handle(&self, cell: Arc<Cell>) -> QueueHandle {
+        QueueHandle {
+            broker: self.clone(),
+            cell,
+        }
+    }
+
+    /// Whether the queues of a topic have room for so many more records; the error names one that has not.
+    pub(crate) fn check_room(&self, topic: TopicId, records: u64) -> Result<(), BrokerError> {
+        if self.inner.queues.refusing.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        for queue in self.queues_of(topic) {
+            queue.cell.check_room(records)?;
+        }
+        Ok(())
+    }
+}
+
+impl Queues {
+    fn next_token(&self) -> RequestToken {
+        RequestToken(self.last_token.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Answers whoever still waits.
+    pub(crate) fn close(&self) {
+        for cell in self.by_name.read().values() {
+            cell.close();
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Receiving: a request is parked at the machine, and what is delivered to it is read from the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millstream_record::{Offset, TimestampMs};
+use tokio::sync::{mpsc, oneshot};
+
+use super::QueueHandle;
+use super::cell::Waiting;
+use super::read::{Found, Message, read};
+use crate::error::BrokerError;
+use crate::queues::error::QueueError;
+use crate::queues::ids::{ConsumerId, PartitionIndex, Receipt, ReceiptText, RequestToken};
+use crate::queues::machine::{Delivery, Effects, Part, Patience, Receive, Retry};
+use crate::streams::Held;
+
+/// What a consumer wants.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveSpec {
+    /// Who asks.
+    pub consumer: ConsumerId,
+    /// The most records.
+    pub max: u32,
+    /// How long the consumer has for them, in milliseconds.
+    pub visibility_ms: u64,
+    /// How long to wait for a first one.
+    pub wait: Duration,
+}
+
+/// A consumer that is to be sent records by and by.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscribe {
+    /// Who asks.
+    pub consumer: ConsumerId,
+    /// The most records at a time.
+    pub max: u32,
+    /// How long the consumer has for each, in milliseconds.
+    pub visibility_ms: u64,
+    /// How many records may be sent before [`QueueSubscription::add_credit`] allows more.
+    pub credit: u32,
+}
+
+/// A record that was delivered.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// What to acknowledge it with.
+    pub receipt: Receipt,
+    /// The record.
+    pub message: Message,
+    /// How often it was delivered, this time included.
+    pub attempts: u32,
+    /// When it is delivered to somebody else unless it is settled or extended.
+    pub deadline: TimestampMs,
+}
+
+/// A receive that waits. When it is dropped, it stands no longer, and what it was sent goes back.
+struct Request<'a> {
+    queue: &'a QueueHandle,
+    token: RequestToken,
+    answer: oneshot::Receiver<Delivery>,
+}
+
+/// A standing request: records come as long as there is credit. What was sent and not taken goes back when it is dropped.
+pub struct QueueSubscription {
+    queue: QueueHandle,
+    token: RequestToken,
+    consumer: ConsumerId,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+}
+
+impl QueueHandle {
+    /// Receives records: those that are ready, or the first that become so within the wait; none if there are none.
+    ///
+    /// The memory that they take counts until the [`Held`] is dropped. Dropping the future gives back what was already
+    /// delivered to it.
+    pub async fn receive(&self, spec: ReceiveSpec) -> Result<(Vec<Received>, Held), QueueError> {
+        let until = self
+            .broker
+            .now()
+            .saturating_add(spec.wait.as_millis() as i64);
+        loop {
+            let mut request = self.request(spec, until)?;
+            let Ok(delivery) = (&mut request.answer).await else {
+                self.cell.state.lock().check_open()?;
+                return Ok((Vec::new(), Held::default()));
+            };
+            let guard = Undelivered::new(self, &delivery);
+            let (received, held) = self.read_delivery(&delivery).await?;
+            guard.defuse();
+            if !received.is_empty() {
+                return Ok((received, held));
+            }
+            // Everything that was delivered has left the log meanwhile.
+        }
+    }
+
+    /// Subscribes a consumer.
+    pub fn subscribe(&self, spec: Subscribe) -> Result<QueueSubscription, QueueError> {
+        let token = self.broker.inner.queues.next_token();
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let patience = Patience::Standing {
+            credit: spec.credit,
+        };
+        let receive = Receive {
+            token,
+            consumer: spec.consumer,
+            max: spec.max,
+            visibility_ms: spec.visibility_ms,
+            patience,
+        };
+        self.park(receive, Waiting::Standing(sender))?;
+        Ok(QueueSubscription {
+            queue: self.clone(),
+            token,
+            consumer: spec.consumer,
+            deliveries,
+        })
+    }
+
+    /// Says that a consumer is gone: what it holds comes back at once.
+    pub fn consumer_gone(&self, consumer: ConsumerId) {
+        self.change(|machine, now, effects| machine.consumer_gone(consumer, now, effects));
+    }
+
+    /// A receipt of this queue as text.
+    pub fn receipt_text(&self, receipt: Receipt) -> ReceiptText {
+        ReceiptText {
+            queue: self.id(),
+            receipt,
+        }
+    }
+
+    fn request(&self, spec: ReceiveSpec, until: TimestampMs) -> Result<Request<'_>, QueueError> {
+        let token = self.broker.inner.queues.next_token();
+        let (sender, answer) = oneshot::channel();
+        let receive = Receive {
+            token,
+            consumer: spec.consumer,
+            max: spec.max,
+            visibility_ms: spec.visibility_ms,
+            patience: Patience::Until(until),
+        };
+        self.park(receive, Waiting::Once(sender))?;
+        Ok(Request {
+            queue: self,
+            token,
+            answer,
+        })
+    }
+
+    fn park(&self, receive: Receive, waiting: Waiting) -> Result<(), QueueError> {
+        let mut state = self.cell.state.lock();
+        state.check_open()?;
+        let mut effects = Effects::default();
+        self.learn_ends(&mut state, &mut effects);
+        state.waiting.insert(receive.token, waiting);
+        let parked = state
+            .machine
+            .receive(receive, self.broker.now(), &mut effects);
+        if parked.is_err() {
+            state.waiting.remove(&receive.token);
+        }
+        self.perform(&mut state, &mut effects)?;
+        // Its patience may be the next deadline.
+        self.cell.work.notify_one();
+        Ok(parked?)
+    }
+
+    /// Reads what was delivered. Records that are gone, or cannot be decoded, are dealt with.
+    pub(super) async fn read_delivery(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<(Vec<Received>, Held), QueueError> {
+        let topic = self
+            .broker
+            .topic_by_id(self.cell.topic)
+            .ok_or(BrokerError::UnknownTopic)?;
+        let attempts: HashMap<(PartitionIndex, Offset), u16> = delivery
+            .redelivered
+            .iter()
+            .map(|again| ((again.partition, again.offset), again.attempts))
+            .collect();
+        let mut received = Vec::with_capacity(delivery.count() as usize);
+        let mut held = Held::default();
+        for part in &delivery.parts {
+            let partition = topic
+                .partition(part.partition)
+                .ok_or(BrokerError::UnknownPartition)?;
+            let offsets: Vec<Offset> = part.run.offsets().collect();
+            let records = read(&self.broker, &partition, &offsets).await?;
+            held.merge(records.held);
+            let (mut gone, mut damaged) = (Vec::new(), Vec::new());
+            for (offset, found) in records.found {
+                let receipt = Receipt::new(delivery.lease, part.partition, offset);
+                match found {
+                    Found::Gone => gone.push(offset),
+                    Found::Damaged(_) => damaged.push(receipt),
+                    Found::Record(record) => {
+                        let place = (part.partition, offset);
+                        received.push(Received {
+                            receipt,
+                            message: Message::new(&topic, part.partition, record),
+                            attempts: attempts.get(&place).copied().unwrap_or(1).into(),
+                            deadline: delivery.deadline,
+                        });
+                    }
+                }
+            }
+            self.set_aside(part, &gone, &damaged);
+        }
+        Ok((received, held))
+    }
+
+    fn set_aside(&self, part: &Part, gone: &[Offset], damaged: &[Receipt]) {
+        if !gone.is_empty() {
+            self.change(|machine, now, effects| {
+                machine.gone(part.partition, gone, now, effects);
+            });
+        }
+        if !damaged.is_empty() {
+            self.change(|machine, now, effects| {
+                machine.reject(damaged, now, &mut Vec::new(), effects);
+            });
+        }
+    }
+
+    fn give_back(&self, delivery: &Delivery) {
+        let receipts = receipts_of(delivery);
+        self.change(|machine, now, effects| {
+            machine.nack(&receipts, Retry::Now, now, &mut Vec::new(), effects);
+        });
+    }
+}
+
+fn receipts_of(delivery: &Delivery) -> Vec<Receipt> {
+    let parts = delivery.parts.iter();
+    let receipts = parts.flat_map(|part| {
+        part.run
+            .offsets()
+            .map(|offset| Receipt::new(delivery.lease, part.partition, offset))
+    });
+    receipts.collect()
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.cell.state.lock();
+        if state.waiting.remove(&self.token).is_some() {
+            state.machine.cancel(self.token);
+            return;
+        }
+        drop(state);
+        if let Ok(delivery) = self.answer.try_recv() {
+            self.queue.give_back(&delivery);
+        }
+    }
+}
+
+/// A delivery that nobody has got yet.
+struct Undelivered<'a> {
+    queue: &'a QueueHandle,
+    delivery: Option<&'a Delivery>,
+}
+
+impl<'a> Undelivered<'a> {
+    fn new(queue: &'a QueueHandle, delivery: &'a Delivery) -> Self {
+        Self {
+            queue,
+            delivery: Some(delivery),
+        }
+    }
+
+    fn defuse(mut self) {
+        self.delivery = None;
+    }
+}
+
+impl Drop for Undelivered<'_> {
+    fn drop(&mut self) {
+        if let Some(delivery) = self.delivery {
+            self.queue.give_back(delivery);
+        }
+    }
+}
+
+impl QueueSubscription {
+    /// The next records; none when the queue is gone, or has to be subscribed to again.
+    ///
+    /// Dropping the future loses nothing: what it had begun to read goes back.
+    pub async fn next(&mut self) -> Option<Result<(Vec<Received>, Held), QueueError>> {
+        loop {
+            let delivery = self.deliveries.recv().await?;
+            let guard = Undelivered::new(&self.queue, &delivery);
+            let read = self.queue.read_delivery(&delivery).await;
+            match read {
+                Ok((received, _)) if received.is_empty() => guard.defuse(),
+                Ok(read) => {
+                    guard.defuse();
+                    return Some(Ok(read));
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Allows so many more records to be sent.
+    pub fn add_credit(&self, more: u32) {
+        let token = self.token;
+        self.queue
+            .change(|machine, now, effects| machine.add_credit(token, more, now, effects));
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &QueueHandle {
+        &self.queue
+    }
+
+    /// Who receives.
+    pub fn consumer(&self) -> ConsumerId {
+        self.consumer
+    }
+}
+
+impl Drop for QueueSubscription {
+    fn drop(&mut self) {
+        {
+            let mut state = self.queue.cell.state.lock();
+            state.waiting.remove(&self.token);
+            state.machine.cancel(self.token);
+        }
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            self.queue.give_back(&delivery);
+        }
+    }
+}
+
+impl std::fmt::Debug for QueueSubscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "QueueSubscription({})", self.queue.cell.name)
+    }
+}
+
+/// Names a consumer by text, the same for the same text.
+impl From<&str> for ConsumerId {
+    fn from(name: &str) -> Self {
+        use std::hash::Hasher;
+        let mut hasher = siphasher::sip::SipHasher13::new();
+        hasher.write(name.as_bytes());
+        Self(hasher.finish())
+    }
+}

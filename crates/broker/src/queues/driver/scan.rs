@@ -1,0 +1,202 @@
+//! Looking at the log for the machine: which records there are, and what they say of themselves.
+
+use std::hash::Hasher;
+
+use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
+use millstream_record::{Batch, Codec, Offset, Record, TimestampMs};
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
+
+use super::cell::Cell;
+use super::read::fetch;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::filter::Filter;
+use crate::headers;
+use crate::queues::machine::{Content, Effects, ScanRequest, ScannedBatch, ScannedRecord};
+use crate::topics::PartitionHandle;
+
+/// A batch that was looked at.
+struct Seen {
+    first: Offset,
+    last: Offset,
+    content: SeenContent,
+}
+
+enum SeenContent {
+    Whole,
+    Records(Vec<ScannedRecord>),
+    Nothing,
+    Damaged,
+}
+
+impl Cell {
+    /// Looks at the part of the log that the machine asked for, and tells it.
+    pub(super) async fn scan(
+        &self,
+        broker: &Broker,
+        partition: &PartitionHandle,
+        request: ScanRequest,
+    ) -> Result<(), BrokerError> {
+        let filter = self.definition().filter.clone();
+        let (mut at, mut seen, mut count) = (request.from, Vec::new(), 0);
+        let mut held = crate::streams::Held::default();
+        let mut log_start = None;
+        while count < request.records {
+            let fetched = match fetch(broker, partition, at).await {
+                Ok(fetched) => fetched,
+                Err(BrokerError::OffsetOutOfRange {
+                    log_start: start, ..
+                }) => {
+                    log_start = Some(start);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            held.merge(fetched.held);
+            if fetched.slices.is_empty() {
+                // Compaction may have left nothing up to the end.
+                at = at.max(fetched.offsets.last_stable);
+                break;
+            }
+            for bytes in fetched.slices {
+                for batch in millstream_record::Batches::new(bytes) {
+                    let batch = look_at(broker, batch?, request.decode, filter.as_ref()).await;
+                    at = at.max(batch.last.next());
+                    count += batch.count();
+                    seen.push(batch);
+                }
+            }
+        }
+        self.tell(broker, &request, log_start, at, &seen);
+        Ok(())
+    }
+
+    fn tell(
+        &self,
+        broker: &Broker,
+        request: &ScanRequest,
+        log_start: Option<Offset>,
+        to: Offset,
+        seen: &[Seen],
+    ) {
+        let batches: Vec<ScannedBatch<'_>> = seen.iter().map(Seen::told).collect();
+        let mut state = self.state.lock();
+        let now = broker.now();
+        let mut effects = Effects::default();
+        if let Some(start) = log_start {
+            state
+                .machine
+                .trimmed(request.partition, start, now, &mut effects);
+        }
+        state
+            .machine
+            .scanned(request, to, &batches, now, &mut effects);
+        // A refusal has been told, and is dealt with by the queue's task.
+        let _ = self.perform(
+            &mut state,
+            &broker.inner.slot,
+            &mut effects,
+            self.unsynced(),
+            millstream_store::Commit::default(),
+        );
+    }
+
+    /// The promise of what can be found out again, or be done again.
+    pub(super) fn unsynced(&self) -> millstream_store::Durability {
+        self.durability.min(millstream_store::Durability::Os)
+    }
+}
+
+impl Seen {
+    fn count(&self) -> usize {
+        match &self.content {
+            SeenContent::Records(records) => records.len(),
+            SeenContent::Whole => (self.last - self.first) as usize + 1,
+            SeenContent::Nothing | SeenContent::Damaged => 0,
+        }
+    }
+
+    fn told(&self) -> ScannedBatch<'_> {
+        ScannedBatch {
+            first: self.first,
+            last: self.last,
+            content: match &self.content {
+                SeenContent::Whole => Content::Whole,
+                SeenContent::Records(records) => Content::Records(records),
+                SeenContent::Nothing => Content::Nothing,
+                SeenContent::Damaged => Content::Damaged,
+            },
+        }
+    }
+}
+
+async fn look_at(broker: &Broker, batch: Batch, decode: bool, filter: Option<&Filter>) -> Seen {
+    let header = batch.header;
+    let first = header.base_offset;
+    let last = Offset(first.get() + i64::from(header.last_offset_delta));
+    let is_whole = header.record_count == header.last_offset_delta + 1;
+    let content = if header.control || header.record_count == 0 {
+        SeenContent::Nothing
+    } else if !decode && is_whole {
+        SeenContent::Whole
+    } else if header.codec == Codec::None {
+        look_inside(&batch, filter)
+    } else {
+        let filter = filter.cloned();
+        broker
+            .unpack(move || look_inside(&batch, filter.as_ref()))
+            .await
+    };
+    Seen {
+        first,
+        last,
+        content,
+    }
+}
+
+fn look_inside(batch: &Batch, filter: Option<&Filter>) -> SeenContent {
+    let records = batch.records(BATCH_DECOMPRESSED_BYTES_MAX);
+    let scanned = records.map(|record| record.map(|record| scanned(&record, filter)));
+    match scanned.collect::<Result<Vec<_>, _>>() {
+        Ok(records) => SeenContent::Records(records),
+        Err(_) => SeenContent::Damaged,
+    }
+}
+
+/// What a queue has to know of a record.
+fn scanned(record: &Record, filter: Option<&Filter>) -> ScannedRecord {
+    let mut scanned = ScannedRecord::new(record.offset, record.timestamp);
+    for header in record.headers.iter() {
+        let Some(value) = header.value else { continue };
+        match std::str::from_utf8(header.key) {
+            Ok(headers::PRIORITY) => {
+                scanned.priority = number(value).unwrap_or(0).clamp(0, 9) as u8;
+            }
+            Ok(headers::DELIVER_AT) => scanned.deliver_at = number(value).map(TimestampMs),
+            Ok(headers::EXPIRES_AT) => scanned.expires_at = number(value).map(TimestampMs),
+            Ok(headers::ID) => scanned.id = Some(id_hash(value)),
+            _ => {}
+        }
+    }
+    scanned.key = record.key.as_deref().map(key_hash);
+    scanned.wanted = filter.is_none_or(|filter| filter.matches_record(record));
+    scanned
+}
+
+fn number(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Ids are written down by their hashes: it must never change.
+fn id_hash(id: &[u8]) -> u128 {
+    let mut hasher = SipHasher128::new();
+    hasher.write(id);
+    hasher.finish128().as_u128()
+}
+
+fn key_hash(key: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(key);
+    hasher.finish()
+}

@@ -1,0 +1,45 @@
+//! Why something about a queue is refused.
+
+use std::sync::Arc;
+
+use crate::error::BrokerError;
+use crate::queues::machine::{ReceiptError, ReceiveRefused};
+
+/// Why something about a queue is refused. Nothing of what was asked has happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// There is no such queue, or no longer.
+    #[error("there is no such queue; create it first")]
+    UnknownQueue,
+    /// A queue of that name is there.
+    #[error("queue {0} exists already")]
+    QueueExists(Arc<str>),
+    /// The name cannot be a queue's.
+    #[error(
+        "'{0}' cannot be a queue's name: use 1 to 255 letters, digits, dots, underscores, hyphens or other text without control characters"
+    )]
+    InvalidName(Arc<str>),
+    /// The policy asks for something that cannot be.
+    #[error("{0}")]
+    InvalidPolicy(&'static str),
+    /// Too many queues.
+    #[error("there are {0} queues, as many as may be; delete some first")]
+    TooManyQueues(usize),
+    /// The receive is refused.
+    #[error(transparent)]
+    Receive(#[from] ReceiveRefused),
+    /// A receipt is refused, and with it everything that was to happen together.
+    #[error("receipt {index} is refused: {error}; nothing was published or acknowledged")]
+    Receipt {
+        /// Which of the receipts.
+        index: usize,
+        /// Why.
+        error: ReceiptError,
+    },
+    /// The queue has no dead letters.
+    #[error("the queue keeps no dead letters; turn dead_letters on in its policy")]
+    NoDeadLetters,
+    /// What lies below the queue refuses.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}

@@ -1,0 +1,35 @@
+//! Queues: making them and looking at them ([`admin`]), receiving from them and settling what was received ([`messages`]).
+
+pub(crate) mod admin;
+pub(crate) mod messages;
+
+use millstream_broker::Broker;
+use millstream_broker::queues::{QueueError, QueueHandle};
+
+use crate::problem::{Kind, Problem};
+
+/// The queue of that name.
+fn find(broker: &Broker, name: &str) -> Result<QueueHandle, Problem> {
+    broker.queue(name).map_err(|_| {
+        Problem::new(
+            Kind::UNKNOWN_QUEUE,
+            format!("there is no queue {name:?}; create it with POST /v1/queues"),
+        )
+    })
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Problem {
+        let kind = match error {
+            QueueError::Broker(error) => return error.into(),
+            QueueError::UnknownQueue => Kind::UNKNOWN_QUEUE,
+            QueueError::QueueExists(_) => Kind::EXISTS,
+            QueueError::InvalidName(_) => Kind::INVALID_NAME,
+            QueueError::InvalidPolicy(_) => Kind::INVALID_POLICY,
+            QueueError::TooManyQueues(_) | QueueError::Receive(_) => Kind::OVERLOADED,
+            QueueError::Receipt { .. } => Kind::RECEIPT_LOST,
+            QueueError::NoDeadLetters => Kind::CONFLICT,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,261 @@
+"""What a peer can do wrong on the HTTP port: the server refuses it or cuts it off, and serves everybody else meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import SETTINGS
+from http_api import Api, Refused
+from server import Server
+
+IDLE_MS = 2_000
+CONNECTIONS = 2_000
+MIB = 1 << 20
+
+
+@pytest.fixture
+def hasty_server(own_server: Server, tmp_path: Path) -> Iterator[Server]:
+    """One that gives peers two seconds, where the default is a minute."""
+    own_server.kill()
+    server = Server(tmp_path / "hasty", 4, (*SETTINGS, "--http-connection-idle-ms", str(IDLE_MS)))
+    server.start()
+    yield server
+    server.kill()
+
+
+def dial(server: Server) -> socket.socket:
+    host, port = (server.http or "").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def works(server: Server) -> None:
+    """Whether it serves another client, and soon."""
+    began = time.monotonic()
+    assert httpx.get(f"http://{server.http}/healthz", timeout=5).text == "ok\n"
+    assert time.monotonic() - began < 2
+
+
+def memory_bytes(server: Server) -> int:
+    assert server.process is not None
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def answer_to(server: Server, request: bytes) -> bytes:
+    """All that comes back until the server closes the connection or falls silent."""
+    with dial(server) as peer:
+        peer.settimeout(5)
+        answer = b""
+        with contextlib.suppress(OSError):
+            peer.sendall(request)
+            peer.shutdown(socket.SHUT_WR)
+            while got := peer.recv(65536):
+                answer += got
+        return answer
+
+
+def test_garbage_is_refused_or_cut_off(own_server: Server):
+    dice = random.Random(4)
+    openings = [b"", b"\x16\x03\x01\x02\x00\x01", b"GET ", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 1000, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    for n in range(60):
+        noise = openings[n % len(openings)] + dice.randbytes(dice.randrange(1, 5000))
+        answer = answer_to(own_server, noise)
+        assert not answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")), (noise[:40], answer[:200])
+    works(own_server)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n{}",
+        b"POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"x: y\r\n" * 5_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    ],
+    ids=["negative", "huge", "two-lengths", "huge-chunk", "long-line", "many-headers", "long-header", "no-host", "two-hosts"],
+)
+def test_a_head_that_is_wrong_is_refused(head, own_server: Server):
+    answer = answer_to(own_server, head)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer[:200]
+    works(own_server)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_kept(own_server: Server):
+    before = memory_bytes(own_server)
+    with Api(own_server.http or "") as api:
+        api.create_topic("orders")
+
+        def endless() -> Iterator[bytes]:
+            for _ in range(512):
+                yield bytes(MIB)
+
+        for declared in (True, False):
+            body = bytes(200 * MIB) if declared else endless()
+            try:
+                with pytest.raises(Refused) as refused:
+                    api.call("POST", "/v1/topics/orders/records", content=body)
+                assert (refused.value.status, refused.value.code) == (413, "too-large")
+            except (httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadError):
+                # It was cut off while it was still sending, which is as good.
+                pass
+        assert memory_bytes(own_server) - before < 300 * MIB
+        assert api.read_all("orders") == []
+    works(own_server)
+
+
+def test_slow_heads_are_cut_off(hasty_server: Server):
+    with dial(hasty_server) as peer:
+        began = time.monotonic()
+        ended = False
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: " + b"y" * 1000:
+            try:
+                peer.sendall(bytes([byte]))
+                peer.settimeout(0.1)
+                if peer.recv(100) == b"" or True:
+                    ended = True
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+                break
+        assert ended and time.monotonic() - began < 5 * IDLE_MS / 1000
+    works(hasty_server)
+
+
+@pytest.mark.slow
+def test_slow_bodies_are_cut_off(own_server: Server):
+    """A body has ten seconds beside the time for its bytes; one byte in a while is less than the slowest peer sends."""
+    with dial(own_server) as peer:
+        peer.sendall(b"POST /v1/topics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        began, answer = time.monotonic(), b""
+        peer.settimeout(0.5)
+        while not answer and time.monotonic() - began < 40:
+            with contextlib.suppress(TimeoutError):
+                peer.sendall(b"{")
+                answer = peer.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 408"), answer
+        assert time.monotonic() - began < 30
+    works(own_server)
+
+
+def test_thousands_of_idle_connections_do_no_harm(own_server: Server):
+    before = memory_bytes(own_server)
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(dial(own_server))
+        works(own_server)
+        assert memory_bytes(own_server) - before < 100 * MIB
+        with Api(own_server.http or "") as api:
+            api.create_topic("orders")
+            assert api.publish("orders", "one")[0]["offset"] == 0
+    works(own_server)
+
+
+def test_connections_beyond_the_limit_are_refused(tmp_path: Path, own_server: Server):
+    own_server.kill()
+    server = Server(tmp_path / "narrow", 4, (*SETTINGS, "--http-connections-max", "10"))
+    server.start()
+    try:
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(dial(server)) for _ in range(20)]
+            time.sleep(0.5)
+            refused = 0
+            for peer in peers:
+                peer.settimeout(0.05)
+                try:
+                    refused += peer.recv(1) == b""
+                except TimeoutError:
+                    pass
+                except ConnectionError:
+                    refused += 1
+            assert refused == 10
+        time.sleep(0.2)
+        works(server)
+    finally:
+        server.kill()
+
+
+def test_idle_connections_are_closed(hasty_server: Server):
+    with dial(hasty_server) as quiet, dial(hasty_server) as used:
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert used.recv(1000).startswith(b"HTTP/1.1 200")
+        for peer in (quiet, used):
+            peer.settimeout(4 * IDLE_MS / 1000)
+            with contextlib.suppress(ConnectionResetError):
+                assert peer.recv(1000) == b""
+
+
+def test_a_peer_that_does_not_read_its_answers_holds_up_nobody(own_server: Server):
+    before = memory_bytes(own_server)
+    with Api(own_server.http or "") as api:
+        api.create_topic("orders")
+        for _ in range(8):
+            api.call("POST", "/v1/topics/orders/records", content=b"x" * 1_000_000, headers={"content-type": "text/plain"})
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                peer = stack.enter_context(dial(own_server))
+                peer.setblocking(False)
+                read = b"GET /v1/topics/orders/partitions/0/records?offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                with contextlib.suppress(BlockingIOError):
+                    peer.sendall(read)
+            time.sleep(1)
+            works(own_server)
+            assert api.publish("orders", "another")[0]["offset"] == 8
+            # One answer each may be under way, of 8 MiB.
+            assert memory_bytes(own_server) - before < 600 * MIB
+
+
+FOREIGN = [
+    ({"origin": "http://evil.example"}, "foreign-origin"),
+    ({"origin": "null"}, "foreign-origin"),
+    ({"origin": "https://localhost.evil.example"}, "foreign-origin"),
+    ({"host": "evil.example"}, "foreign-host"),
+    ({"host": "127.0.0.1.evil.example:8080"}, "foreign-host"),
+]
+
+
+@pytest.mark.parametrize(("headers", "code"), FOREIGN)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/topics"), ("POST", "/v1/topics"), ("GET", "/metrics"), ("GET", "/nothing")])
+def test_foreign_pages_are_refused(headers, code, method, path, api: Api):
+    with pytest.raises(Refused) as refused:
+        api.call(method, path, headers=headers)
+    assert (refused.value.status, refused.value.code) == (403, code)
+
+
+def test_many_peers_of_all_kinds_at_once(own_server: Server):
+    """Garbage, silence and work side by side: the work is done."""
+    stop = threading.Event()
+
+    def noise(seed: int) -> None:
+        dice = random.Random(seed)
+        while not stop.is_set():
+            with contextlib.suppress(OSError), dial(own_server) as peer:
+                peer.sendall(dice.randbytes(dice.randrange(1, 2000)))
+
+    threads = [threading.Thread(target=noise, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        with Api(own_server.http or "") as api:
+            api.create_topic("orders")
+            offsets = [api.publish("orders", str(n))[0]["offset"] for n in range(200)]
+            assert offsets == list(range(200))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -38,9 +38,9 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(broker: Broker, settings: HttpSettings) -> App {
         App {
-            broker,
             bodies: BodyBudget::new(settings.receive_bytes_max),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(&broker),
+            broker,
             guard: Guard::new(&settings),
             stopping: watch::Sender::new(false),
             settings,
@@ -79,7 +79,7 @@ impl App {
         let pass = match self.guard.check(&request, local) {
             Ok(pass) => pass,
             Err(problem) => {
-                self.metrics.refused_foreign();
+                self.metrics.foreign.count();
                 return problem.into_response();
             }
         };

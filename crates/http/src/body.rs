@@ -211,7 +211,6 @@ async fn read(
         }
         rest.extend_from_slice(&data);
     }
-    app.metrics.body_read(first.len() + rest.len());
     Ok(if rest.is_empty() {
         first
     } else {

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millstream_limits as limits;
+use millstream_metrics::Protocol;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -35,8 +36,10 @@ pub(crate) async fn serve(
         tracing::debug!(%peer, "connection is gone already");
         return;
     };
-    let _open = app.metrics.connection_opened();
-    let socket = Impatient::new(stream, place);
+    let counts = Arc::clone(&app.metrics.protocol);
+    counts.accepted.count();
+    let _open = counts.open.hold();
+    let socket = Impatient::new(stream, place, Arc::clone(&counts));
     let answering = Arc::clone(&app);
     let service = service_fn(move |request| {
         let (app, router) = (Arc::clone(&answering), router.clone());
@@ -58,7 +61,7 @@ pub(crate) async fn serve(
         }
     };
     if let Err(error) = ended {
-        app.metrics.connection_failed();
+        counts.dropped.count();
         tracing::debug!(%peer, %error, "connection ended");
     }
 }
@@ -80,27 +83,32 @@ struct Impatient {
     stream: TcpStream,
     /// Runs while a write waits for the peer.
     patience: Option<Pin<Box<Sleep>>>,
+    counts: Arc<Protocol>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Impatient {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, counts: Arc<Protocol>) -> Self {
         Self {
             stream,
             patience: None,
+            counts,
             _place: place,
         }
     }
 
     /// Passes on what came of a write, unless the peer has stood still for too long.
-    fn judge<T>(
+    fn judge(
         &mut self,
-        written: Poll<io::Result<T>>,
+        written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(outcome) = written {
             self.patience = None;
-            return written;
+            self.counts
+                .sent_bytes
+                .add(*outcome.as_ref().unwrap_or(&0) as u64);
+            return Poll::Ready(outcome);
         }
         let standstill = Duration::from_millis(limits::HTTP_WRITE_STANDSTILL_MS);
         let patience = self
@@ -120,7 +128,11 @@ impl AsyncRead for Impatient {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let bytes = buffer.filled().len() - before;
+        self.counts.received_bytes.add(bytes as u64);
+        read
     }
 }
 

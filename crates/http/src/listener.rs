@@ -74,7 +74,7 @@ async fn accept(socket: &TcpListener, app: &Arc<App>, places: &Arc<Semaphore>) {
             }
         };
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            app.metrics.connection_refused();
+            app.metrics.protocol.refused.count();
             let limit = app.settings.connections_max;
             tracing::debug!(%peer, limit, "connection refused: too many; raise http-connections-max");
             continue;

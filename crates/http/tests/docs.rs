@@ -1,15 +1,17 @@
-//! `docs/openapi.json` is what the server describes itself as.
+//! `docs/openapi.json` is what the server describes itself as, and `docs/metrics.md` lists what it counts.
 
 mod support;
 
+use std::fmt::Write;
 use std::path::Path;
 
 use support::Served;
 
-#[test]
-fn docs_openapi_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
-    let document = millstream_http::openapi_document();
+/// The file in `docs/` is this, or becomes it.
+fn assert_current(file: &str, document: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(file);
     if std::env::var_os("MILLSTREAM_UPDATE_DOCS").is_some() {
         std::fs::write(&path, document).expect("docs/ can be written");
         return;
@@ -17,9 +19,50 @@ fn docs_openapi_is_current() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == document,
-        "docs/openapi.json has drifted from the code; run `make docs`"
+        "docs/{file} has drifted from the code; run `make docs`"
     );
 }
+
+#[test]
+fn docs_openapi_is_current() {
+    assert_current("openapi.json", millstream_http::openapi_document());
+}
+
+#[tokio::test]
+async fn docs_metrics_is_current() {
+    let served = Served::start().await;
+    let page = served.get("/metrics").await;
+    let page = String::from_utf8(page.body).unwrap();
+    let mut document = METRICS_HEAD.to_owned();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some((name, help)) = line
+            .strip_prefix("# HELP ")
+            .and_then(|rest| rest.split_once(' '))
+        else {
+            continue;
+        };
+        let kind = lines
+            .next()
+            .and_then(|line| line.rsplit_once(' '))
+            .unwrap()
+            .1;
+        writeln!(document, "| `{name}` | {kind} | {help} |").unwrap();
+    }
+    assert_current("metrics.md", &document);
+}
+
+const METRICS_HEAD: &str = "# Metrics
+
+<!-- Written from the code by `make docs`. -->
+
+`GET /metrics` on the HTTP port is for Prometheus. Counters and histograms begin at 0 when the server starts; times are in
+seconds, sizes in bytes. Topics, queues, groups and routes have series of their own, up to a thousand each. What to watch, and
+what to do about it, is in [operations](operations.md).
+
+| name | kind | what it is |
+| --- | --- | --- |
+";
 
 #[tokio::test]
 async fn the_description_and_the_page_are_served() {

@@ -137,7 +137,10 @@ async fn metrics_are_what_prometheus_reads_and_count_what_was_done() {
         }
     }
     let sample = |name: &str| samples.get(name).copied().unwrap_or(-1.0);
-    assert_eq!(sample("millstream_http_records_published_total"), 6.0);
+    assert_eq!(
+        sample("millstream_topic_appended_records_total{topic=\"a\\\"b\"}"),
+        6.0
+    );
     assert_eq!(sample("millstream_topic_records{topic=\"a\\\"b\"}"), 6.0);
     assert_eq!(
         sample("millstream_group_lag_records{group=\"g\",topic=\"a\\\"b\"}"),
@@ -148,13 +151,15 @@ async fn metrics_are_what_prometheus_reads_and_count_what_was_done() {
         3.0
     );
     assert_eq!(
-        sample("millstream_http_request_seconds_count{operation=\"publish\"}"),
+        sample("millstream_request_seconds_count{protocol=\"http\",operation=\"publish\"}"),
         3.0
     );
     assert_eq!(
-        sample("millstream_http_request_seconds_bucket{operation=\"publish\",le=\"+Inf\"}"),
+        sample(
+            "millstream_request_seconds_bucket{protocol=\"http\",operation=\"publish\",le=\"+Inf\"}"
+        ),
         3.0
     );
-    assert!(sample("millstream_http_connections") >= 2.0);
+    assert!(sample("millstream_connections{protocol=\"http\"}") >= 2.0);
     assert!(sample("millstream_memory_budget_bytes") > 0.0);
 }

@@ -409,6 +409,9 @@ pub const HTTP_RECORDS_MAX: usize = 10_000;
 /// Bytes of records in the answer to one HTTP read: as JSON they grow by a third at least if they are not text.
 pub const HTTP_READ_BYTES_MAX: usize = 16 << 20;
 
+/// Topics, groups, queues or routes with series of their own among the metrics: a page of them has to be read in seconds.
+pub const METRICS_SERIES_MAX: usize = 1_000;
+
 /// Entries in one page of an HTTP list.
 pub const HTTP_PAGE_MAX: usize = 1_000;
 

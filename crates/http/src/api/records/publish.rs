@@ -90,7 +90,6 @@ pub(crate) async fn publish(
     let topic = topics::find(&app.broker, &name)?;
     let messages = messages(&payload, query, app.now_ms())?;
     let published = app.broker.publish(&topic, &messages).await?;
-    app.metrics.records_published(published.len());
     Ok(answer(&name, &published))
 }
 

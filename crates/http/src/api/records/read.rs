@@ -344,7 +344,6 @@ async fn answer(
         {
             continue;
         }
-        app.metrics.records_read(found.count);
         return Ok(found.into_response(partition));
     }
 }
@@ -524,7 +523,6 @@ async fn raw_value(
             format!("there is no record at offset {offset}; the JSON form tells where to go on"),
         )
     })?;
-    app.metrics.records_read(1);
     let mut response = match record.value.clone() {
         Some(value) => {
             let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];

@@ -18,7 +18,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::produce::{KeyIndexTrim, ProducerIds, Rotor, keep_key_indexes};
 
-use crate::queues::{self, Queues};
+use crate::queues::{self, QueueHolders, Queues};
 use crate::routes::RouteSet;
 use crate::server_settings;
 use crate::settings::BrokerSettings;
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     /// What topics there are, for those who change them: held from the check of a change until it is sequenced.
     pub(crate) catalog: Mutex<Catalog>,
     /// What topics there are, for everyone else. Written with the catalogue held.
-    pub(crate) registry: RwLock<Registry>,
+    pub(crate) registry: Arc<RwLock<Registry>>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) rotor: Rotor,
     /// What clients have changed of the server's settings: held from the check of a change until it is sequenced.
@@ -54,7 +54,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) key_index_trim: KeyIndexTrim,
 
-    pub(crate) queues: Queues,
+    pub(crate) queues: Arc<Queues>,
     cluster_id: String,
 }
 
@@ -93,7 +93,7 @@ impl Broker {
             blocking,
             unpacking: Blocking::unpacking(),
             catalog: Mutex::new(catalog),
-            registry: RwLock::new(registry),
+            registry: Arc::new(RwLock::new(registry)),
             producer_ids,
             rotor: Rotor::default(),
             server_settings,
@@ -103,11 +103,15 @@ impl Broker {
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,
             key_index_trim: KeyIndexTrim::default(),
-            queues,
+            queues: Arc::new(queues),
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
         tokio::spawn(keep_key_indexes(Arc::downgrade(&inner)));
+        inner.slot.set_holders(Arc::new(QueueHolders {
+            queues: Arc::downgrade(&inner.queues),
+            topics: Arc::downgrade(&inner.registry),
+        }));
         let broker = Self { inner };
         queue_tasks.start(&broker);
         Ok(broker)

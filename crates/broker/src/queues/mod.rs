@@ -21,7 +21,7 @@ pub use driver::{
     BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueSubscription,
     QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
 };
-pub(crate) use driver::{Queues, open};
+pub(crate) use driver::{QueueHolders, Queues, open};
 pub use error::QueueError;
 pub use ids::{
     ConsumerId, Incarnation, JobId, LeaseNumber, NoReceipt, PartitionIndex, QueueId, Receipt,

@@ -202,6 +202,7 @@ impl Broker {
         catalog.apply(&change);
         let handle = self.handle_of(id)?;
         handle.update(topic, self.opened(&added)?);
+        self.inner.registry.write().insert(Arc::clone(&handle));
         self.inner.live.topic_changed(&handle);
         Ok(durable)
     }

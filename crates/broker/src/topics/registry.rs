@@ -14,6 +14,7 @@ use crate::error::OpenError;
 pub(crate) struct Registry {
     by_name: BTreeMap<TopicName, Arc<TopicHandle>>,
     by_id: HashMap<TopicId, Arc<TopicHandle>>,
+    by_partition: HashMap<PartitionId, (TopicId, u32)>,
 }
 
 impl Registry {
@@ -44,7 +45,17 @@ impl Registry {
         self.by_name.values()
     }
 
+    /// Which topic's partition a log is, and which of them.
+    pub(crate) fn place_of(&self, partition: PartitionId) -> Option<(TopicId, u32)> {
+        self.by_partition.get(&partition).copied()
+    }
+
+    /// Takes in a topic, or that it has more partitions.
     pub(super) fn insert(&mut self, topic: Arc<TopicHandle>) {
+        let id = topic.id();
+        for (index, log) in (0..).zip(topic.logs().iter()) {
+            self.by_partition.insert(log.id(), (id, index));
+        }
         self.by_name
             .insert(topic.name().clone(), Arc::clone(&topic));
         self.by_id.insert(topic.id(), topic);
@@ -53,6 +64,9 @@ impl Registry {
     pub(super) fn remove(&mut self, id: TopicId) {
         if let Some(topic) = self.by_id.remove(&id) {
             self.by_name.remove(topic.name());
+            for log in topic.logs().iter() {
+                self.by_partition.remove(&log.id());
+            }
         }
     }
 }

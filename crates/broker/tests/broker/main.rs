@@ -1,5 +1,6 @@
 //! The broker over the real store, in a directory of its own for each test.
 
+mod consumed;
 mod counts;
 mod crash;
 mod fetch;

@@ -31,19 +31,23 @@ fn with(mut message: NewMessage, name: &'static str, value: &impl ToString) -> N
     message
 }
 
-async fn queue_on(server: &Server, topic: &Arc<TopicHandle>, policy: QueuePolicy) -> QueueHandle {
-    let new = NewQueue {
-        name: "work".to_owned(),
+pub(super) fn new_queue(name: &str, topic: &Arc<TopicHandle>, policy: QueuePolicy) -> NewQueue {
+    NewQueue {
+        name: name.to_owned(),
         topic: Arc::clone(topic),
         start: StartAt::Earliest,
         policy,
         filter: None,
         dead_letter_topic: None,
-    };
+    }
+}
+
+pub(super) async fn queue_on(server: &Server, topic: &Arc<TopicHandle>, policy: QueuePolicy) -> QueueHandle {
+    let new = new_queue("work", topic, policy);
     server.broker.create_queue(new).await.unwrap()
 }
 
-fn asking(max: u32, wait_ms: u64) -> ReceiveSpec {
+pub(super) fn asking(max: u32, wait_ms: u64) -> ReceiveSpec {
     ReceiveSpec {
         consumer: ConsumerId(1),
         max,
@@ -53,7 +57,7 @@ fn asking(max: u32, wait_ms: u64) -> ReceiveSpec {
 }
 
 /// Receives until there is nothing for a while.
-async fn drain(queue: &QueueHandle, max: u32) -> Vec<Received> {
+pub(super) async fn drain(queue: &QueueHandle, max: u32) -> Vec<Received> {
     let mut all = Vec::new();
     loop {
         let (some, _held) = queue.receive(asking(max, 200)).await.unwrap();
@@ -64,7 +68,7 @@ async fn drain(queue: &QueueHandle, max: u32) -> Vec<Received> {
     }
 }
 
-fn values(received: &[Received]) -> Vec<String> {
+pub(super) fn values(received: &[Received]) -> Vec<String> {
     let value = |one: &Received| String::from_utf8(one.message.value.clone().unwrap().to_vec());
     received.iter().map(|one| value(one).unwrap()).collect()
 }
@@ -74,7 +78,7 @@ async fn publish(server: &Server, topic: &Arc<TopicHandle>, count: usize) {
     server.broker.publish(topic, &messages).await.unwrap();
 }
 
-async fn ack(queue: &QueueHandle, received: &[Received]) {
+pub(super) async fn ack(queue: &QueueHandle, received: &[Received]) {
     let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
     let answers = queue.ack(&receipts).await.unwrap();
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");

@@ -5,16 +5,18 @@ use std::time::Duration;
 use super::*;
 
 /// A store that settles and cleans as soon as it can.
-async fn eager() -> Server {
-    Server::start_with(|settings| {
-        settings.slot.settle_after = Duration::from_millis(20);
-        settings.slot.settle_after_bytes = 64 << 10;
-        settings.slot.housekeeping_interval = Duration::from_millis(20);
-    })
-    .await
+pub(super) async fn eager() -> Server {
+    Server::start_with(be_eager).await
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+/// Settles and cleans as soon as possible.
+pub(super) fn be_eager(settings: &mut BrokerSettings) {
+    settings.slot.settle_after = Duration::from_millis(20);
+    settings.slot.settle_after_bytes = 64 << 10;
+    settings.slot.housekeeping_interval = Duration::from_millis(20);
+}
+
+pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if holds() {
             return;

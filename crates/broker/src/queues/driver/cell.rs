@@ -88,10 +88,7 @@ impl Cell {
 
     /// Takes nothing more; whoever waits is told.
     pub(super) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.waiting.clear();
-        drop(state);
+        self.state.lock().close();
         self.work.notify_one();
     }
 
@@ -203,6 +200,12 @@ impl Cell {
 }
 
 impl State {
+    /// Takes nothing more; whoever waits is told.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.waiting.clear();
+    }
+
     pub(super) fn check_open(&self) -> Result<(), QueueError> {
         if self.closed {
             return Err(QueueError::UnknownQueue);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millstream_catalog::TopicName;
 use millstream_limits::{QUEUE_STATE_DELETES_PER_COMMIT, QUEUES_MAX};
 use millstream_record::{Offset, TimestampMs};
-use millstream_store::{Commit, Durability};
+use millstream_store::{Commit, Durability, Ticket};
 
 use super::cell::Cell;
 use super::keeper::keep;
@@ -64,10 +64,10 @@ impl Broker {
         TopicName::new(&new.name).map_err(|_| invalid())?;
         check_policy(&new.policy)?;
         let _changing = queues.changes.lock().await;
-        if queues.by_name.read().contains_key(new.name.as_str()) {
+        if queues.index.read().contains(&new.name) {
             return Err(QueueError::QueueExists(new.name.into()));
         }
-        if queues.by_name.read().len() >= QUEUES_MAX {
+        if queues.index.read().len() >= QUEUES_MAX {
             return Err(QueueError::TooManyQueues(QUEUES_MAX));
         }
         let dead_letter_topic = new
@@ -126,10 +126,7 @@ impl Broker {
             durable.await.map_err(BrokerError::from)?;
         }
         queues.count_refusing(false, may_refuse(&definition.policy));
-        queues
-            .by_name
-            .write()
-            .insert(Arc::clone(&cell.name), Arc::clone(&cell));
+        queues.index.write().insert(Arc::clone(&cell));
         tokio::spawn(keep(Arc::downgrade(&self.inner), Arc::clone(&cell)));
         tracing::info!(queue = %cell.name, topic = %new.topic.name(), "queue created");
         Ok(self.handle(cell))
@@ -242,35 +239,40 @@ impl QueueHandle {
     pub async fn delete(&self) -> Result<(), QueueError> {
         let broker = &self.broker;
         let _changing = broker.inner.queues.changes.lock().await;
-        let definition = QueueDefinition {
-            deleted: true,
-            ..(*self.definition()).clone()
-        };
-        {
-            let state = self.cell.state.lock();
-            if state.closed {
-                return Err(QueueError::UnknownQueue);
-            }
+        if !broker.inner.queues.index.read().holds(&self.cell) {
+            return Err(QueueError::UnknownQueue);
         }
-        self.cell.close();
-        broker.inner.queues.by_name.write().remove(&self.cell.name);
+        let durable = self.mark_deleted()?;
+        // Only now: what the queue holds may go as soon as it is not in the index.
+        broker.inner.queues.index.write().remove(&self.cell);
+        let policy = &self.definition().policy;
         broker
             .inner
             .queues
-            .count_refusing(may_refuse(&definition.policy), false);
+            .count_refusing(may_refuse(policy), false);
+        durable.await.map_err(BrokerError::from)?;
+        broker.remove_remains(self.id()).await?;
+        tracing::info!(queue = %self.cell.name, "queue deleted");
+        Ok(())
+    }
+
+    /// Sequences that the queue is deleted, and closes it.
+    fn mark_deleted(&self) -> Result<Ticket, QueueError> {
+        let mut state = self.cell.state.lock();
+        let definition = QueueDefinition {
+            deleted: true,
+            ..(*state.definition).clone()
+        };
         let commit = Commit {
             puts: vec![(definition::key(self.id()), definition::encode(&definition))],
             ..Commit::default()
         };
-        let sequenced = broker
-            .inner
-            .slot
-            .commit(commit)
-            .map_err(BrokerError::from)?;
-        sequenced.durable.await.map_err(BrokerError::from)?;
-        broker.remove_remains(self.id()).await?;
-        tracing::info!(queue = %self.cell.name, "queue deleted");
-        Ok(())
+        let slot = &self.broker.inner.slot;
+        let sequenced = slot.commit(commit).map_err(BrokerError::from)?;
+        state.close();
+        drop(state);
+        self.cell.work.notify_one();
+        Ok(sequenced.durable)
     }
 
     /// Tells the machine where partitions end and begin at present, and which have been added.

@@ -1,6 +1,5 @@
 //! Reading the queues at start, and again when one is torn.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
@@ -80,12 +79,8 @@ pub(crate) fn open(slot: &Slot, env: &Env, topics: &Topics) -> Result<Registry, 
             now,
         )?);
     }
-    let by_name: BTreeMap<_, _> = cells
-        .iter()
-        .map(|cell| (Arc::clone(&cell.name), Arc::clone(cell)))
-        .collect();
     let queues = Queues {
-        by_name: RwLock::new(by_name),
+        index: RwLock::new(cells.iter().cloned().collect()),
         last_id: AtomicU64::new(number(slot, keys::LAST_QUEUE_ID)?.unwrap_or(0)),
         last_token: AtomicU64::new(0),
         incarnation: tokio::sync::Mutex::new(incarnation),

@@ -15,6 +15,8 @@ mod admin;
 mod bury;
 mod cell;
 mod create;
+mod holders;
+mod index;
 mod keeper;
 mod load;
 mod read;
@@ -23,7 +25,6 @@ mod redrive;
 mod scan;
 mod settle;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -37,9 +38,11 @@ pub use self::read::Message;
 pub use self::receive::{QueueSubscription, ReceiveSpec, Received, Subscribe};
 pub use self::redrive::Redrive;
 
+pub(crate) use self::holders::QueueHolders;
 pub(crate) use self::load::open;
 
 use self::cell::Cell;
+use self::index::Index;
 use super::definition::QueueDefinition;
 use super::error::QueueError;
 use super::ids::{QueueId, RequestToken};
@@ -48,7 +51,7 @@ use crate::error::BrokerError;
 
 /// The queues of a broker.
 pub(crate) struct Queues {
-    by_name: RwLock<BTreeMap<Arc<str>, Arc<Cell>>>,
+    index: RwLock<Index>,
     last_id: AtomicU64,
     last_token: AtomicU64,
     /// The last life that a queue had: see [`super::Incarnation`].
@@ -93,22 +96,21 @@ impl std::fmt::Debug for QueueHandle {
 impl Broker {
     /// The queue of that name.
     pub fn queue(&self, name: &str) -> Result<QueueHandle, QueueError> {
-        let cell = self.inner.queues.by_name.read().get(name).cloned();
+        let cell = self.inner.queues.index.read().named(name).cloned();
         let cell = cell.ok_or(QueueError::UnknownQueue)?;
         Ok(self.handle(cell))
     }
 
     /// All queues, in the order of their names.
     pub fn queues(&self) -> Vec<QueueHandle> {
-        let all: Vec<_> = self.inner.queues.by_name.read().values().cloned().collect();
+        let all: Vec<_> = self.inner.queues.index.read().all().cloned().collect();
         all.into_iter().map(|cell| self.handle(cell)).collect()
     }
 
-    /// The queues of a topic.
+    /// The queues of a topic, in no order.
     pub fn queues_of(&self, topic: TopicId) -> Vec<QueueHandle> {
-        let mut all = self.queues();
-        all.retain(|queue| queue.cell.topic == topic);
-        all
+        let cells = self.inner.queues.index.read().of(topic).to_vec();
+        cells.into_iter().map(|cell| self.handle(cell)).collect()
     }
 
     fn handle(&self, cell: Arc<Cell>) -> QueueHandle {
@@ -137,7 +139,7 @@ impl Queues {
 
     /// Answers whoever still waits.
     pub(crate) fn close(&self) {
-        for cell in self.by_name.read().values() {
+        for cell in self.index.read().all() {
             cell.close();
         }
     }

@@ -214,6 +214,19 @@ pub(crate) fn ones(mut mask: u64) -> impl Iterator<Item = u32> {
     })
 }
 
+/// The stretches of neighbours in a mask: from where to where.
+pub(crate) fn stretches(mut mask: u64) -> impl Iterator<Item = (u32, u32)> {
+    std::iter::from_fn(move || {
+        let from = mask.trailing_zeros();
+        if from == 64 {
+            return None;
+        }
+        let to = from + (!(mask >> from)).trailing_zeros();
+        mask = mask.checked_shr(to).unwrap_or(0) << (to % 64);
+        Some((from, to))
+    })
+}
+
 /// The lowest `count` offsets of a mask.
 pub(crate) fn lowest(mask: u64, count: u32) -> u64 {
     if mask.count_ones() <= count {
@@ -270,6 +283,16 @@ mod tests {
                 }
             }
             prop_assert_eq!(copy, bits, "one set has one form");
+        }
+
+        #[test]
+        fn stretches_are_what_a_mask_consists_of(dense: u64, sparse: u64) {
+            for mask in [dense, dense & sparse, dense | sparse, 0, u64::MAX, u64::MAX << 63] {
+                let covered = stretches(mask).flat_map(|(from, to)| from..to);
+                prop_assert_eq!(covered.collect::<Vec<_>>(), ones(mask).collect::<Vec<_>>());
+                let ends = stretches(mask).map(|(_, to)| to).filter(|to| *to < 64);
+                prop_assert!(ends.into_iter().all(|to| mask & (1 << to) == 0));
+            }
         }
 
         #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use millstream_record::Offset;
 
-use super::bits::{BLOCK, BLOCK_WORDS, BlockBits, CHUNK, ones, words_of};
+use super::bits::{BLOCK, BLOCK_WORDS, BlockBits, CHUNK, ones, stretches, words_of};
 use super::chunk::{Chunk, ChunkSlot, blocks_before};
 use super::partition::{Partition, slot_in};
 use super::run::{bit_of, chunk_of, chunks_of, offset_at};
@@ -150,9 +150,9 @@ impl Partition {
                 Some(ChunkSlot::Finished) => add(offset_at(chunk, first), offset_at(chunk, last)),
                 Some(ChunkSlot::Open(slot)) => {
                     for (word, mask) in words_of(first, last) {
-                        for bit in ones(slot.done.word(word) & mask) {
-                            let offset = offset_at(chunk, word as u32 * 64 + bit);
-                            add(offset, offset.next());
+                        for (from, to) in stretches(slot.done.word(word) & mask) {
+                            let first = word as u32 * 64;
+                            add(offset_at(chunk, first + from), offset_at(chunk, first + to));
                         }
                     }
                 }

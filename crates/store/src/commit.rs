@@ -52,6 +52,15 @@ impl Commit {
     }
 }
 
+/// State changes that are found out when a commit is taken: see [`crate::Slot::commit_with`].
+#[derive(Debug, Default)]
+pub struct StateChanges {
+    /// State to set: key and value.
+    pub puts: Vec<(Bytes, Bytes)>,
+    /// State to remove, after the puts.
+    pub deletes: Vec<Bytes>,
+}
+
 /// A partition that starts to exist.
 #[derive(Debug, Clone)]
 pub struct PartitionOpen {

@@ -49,7 +49,9 @@ mod wake;
 
 pub use backup::{BackupError, BackupSummary, restore};
 pub use budget::Admission;
-pub use commit::{Append, Appended, Behind, Commit, Mark, PartitionOpen, Require, Sequenced, Trim};
+pub use commit::{
+    Append, Appended, Behind, Commit, Mark, PartitionOpen, Require, Sequenced, StateChanges, Trim,
+};
 pub use error::{CommitError, OpenError, ReadError, SlotFailure, StoreError};
 pub use holders::Holders;
 pub use ids::{JournalPosition, PackId, PartitionId};

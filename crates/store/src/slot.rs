@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::backup::{BackupError, BackupSummary};
 use crate::budget::Admission;
-use crate::commit::{Commit, Sequenced};
+use crate::commit::{Commit, Sequenced, StateChanges};
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::error::{CommitError, OpenError, SlotFailure, StoreError};
@@ -64,6 +64,18 @@ impl Slot {
     /// waits. On an error nothing has happened.
     pub fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
         self.engine().commit(commit)
+    }
+
+    /// The same for a commit that a state machine takes part in: `then` runs when the commit cannot be refused any more, and
+    /// adds the state changes that go with it, `state_bytes_max` bytes at most. It runs within the order of commits: it has
+    /// to be quick, and must not commit or read the state table. If the commit is refused it does not run.
+    pub fn commit_with(
+        &self,
+        commit: Commit,
+        state_bytes_max: usize,
+        then: impl FnOnce(&mut StateChanges),
+    ) -> Result<Sequenced, CommitError> {
+        self.engine().commit_with(commit, state_bytes_max, then)
     }
 
     /// Waits until there is memory for `bytes` more. Hold the admission until the commit has been sequenced.

@@ -29,12 +29,12 @@ pub(super) struct Intake {
 
 /// Partitions of targets that turned out to be deleted when the commit came.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gone(SmallVec<[PartitionId; 1]>);
+pub(crate) struct Gone(SmallVec<[PartitionId; 1]>);
 
 impl Gone {
     /// Notes what a commit was refused for, if it is only that a target is gone: it is to be tried again without that one.
     /// `own` are partitions that records are published to, not led to.
-    pub(super) fn note(&mut self, error: &CommitError, own: &[PartitionId]) -> bool {
+    pub(crate) fn note(&mut self, error: &CommitError, own: &[PartitionId]) -> bool {
         let CommitError::UnknownPartition(id) = error else {
             return false;
         };

@@ -15,8 +15,9 @@ mod trim;
 
 pub(crate) use accept::{accept, takes_long, unpacking_takes_long};
 pub use append::Appending;
+pub(crate) use intake::Gone;
 pub use key_index::ExpectedPosition;
 pub(crate) use producer_ids::ProducerIds;
+pub(crate) use publish::{Composed, Rotor, append_of};
 pub use publish::{NewMessage, Published};
-pub(crate) use publish::{Rotor, append_of};
 pub(crate) use trim::{KeyIndexTrim, keep_key_indexes};

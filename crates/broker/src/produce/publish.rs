@@ -164,7 +164,7 @@ impl Broker {
     }
 
     /// The same, leaving out partitions of targets that are gone.
-    async fn compose_without(
+    pub(crate) async fn compose_without(
         &self,
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],

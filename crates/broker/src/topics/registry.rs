@@ -14,7 +14,8 @@ use crate::error::OpenError;
 pub(crate) struct Registry {
     by_name: BTreeMap<TopicName, Arc<TopicHandle>>,
     by_id: HashMap<TopicId, Arc<TopicHandle>>,
-    by_partition: HashMap<PartitionId, (TopicId, u32)>,
+    /// Which topic's partition a log is, and which of them.
+    places: HashMap<PartitionId, (TopicId, u32)>,
 }
 
 impl Registry {
@@ -47,14 +48,14 @@ impl Registry {
 
     /// Which topic's partition a log is, and which of them.
     pub(crate) fn place_of(&self, partition: PartitionId) -> Option<(TopicId, u32)> {
-        self.by_partition.get(&partition).copied()
+        self.places.get(&partition).copied()
     }
 
     /// Takes in a topic, or that it has more partitions.
     pub(super) fn insert(&mut self, topic: Arc<TopicHandle>) {
         let id = topic.id();
         for (index, log) in (0..).zip(topic.logs().iter()) {
-            self.by_partition.insert(log.id(), (id, index));
+            self.places.insert(log.id(), (id, index));
         }
         self.by_name
             .insert(topic.name().clone(), Arc::clone(&topic));
@@ -65,7 +66,7 @@ impl Registry {
         if let Some(topic) = self.by_id.remove(&id) {
             self.by_name.remove(topic.name());
             for log in topic.logs().iter() {
-                self.by_partition.remove(&log.id());
+                self.places.remove(&log.id());
             }
         }
     }

@@ -42,7 +42,11 @@ pub(super) fn new_queue(name: &str, topic: &Arc<TopicHandle>, policy: QueuePolic
     }
 }
 
-pub(super) async fn queue_on(server: &Server, topic: &Arc<TopicHandle>, policy: QueuePolicy) -> QueueHandle {
+pub(super) async fn queue_on(
+    server: &Server,
+    topic: &Arc<TopicHandle>,
+    policy: QueuePolicy,
+) -> QueueHandle {
     let new = new_queue("work", topic, policy);
     server.broker.create_queue(new).await.unwrap()
 }

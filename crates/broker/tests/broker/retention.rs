@@ -17,13 +17,13 @@ pub(super) fn be_eager(settings: &mut BrokerSettings) {
 }
 
 pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..3_000 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{what} has not happened in 20 seconds");
+    panic!("{what} has not happened in a minute");
 }
 
 async fn publish_much(server: &Server, partition: &PartitionHandle) {

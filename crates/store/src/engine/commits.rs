@@ -9,7 +9,7 @@ use millstream_record::Offset;
 use smallvec::SmallVec;
 
 use super::Engine;
-use crate::commit::{Append, Commit, Mark, PartitionOpen, Sequenced};
+use crate::commit::{Append, Commit, Mark, PartitionOpen, Sequenced, StateChanges};
 use crate::epochs::Epochs;
 use crate::error::CommitError;
 use crate::ids::PartitionId;
@@ -20,14 +20,30 @@ use crate::state::keys;
 
 impl Engine {
     pub(crate) fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
+        self.commit_with(commit, 0, |_| {})
+    }
+
+    pub(crate) fn commit_with(
+        &self,
+        commit: Commit,
+        state_bytes_max: usize,
+        then: impl FnOnce(&mut StateChanges),
+    ) -> Result<Sequenced, CommitError> {
         if let Some(failure) = self.progress.failure() {
             return Err(CommitError::Failed(failure.clone()));
         }
-        self.check_size(&commit)?;
-        check_keys(&commit)?;
+        self.check_size(&commit, state_bytes_max)?;
+        check_keys(&commit.puts, &commit.deletes, &commit.appends)?;
         let resolved = self.resolve(commit)?;
         self.sequencer
-            .sequence(resolved, self.room.refusal(), |commit| self.install(commit))
+            .sequence(resolved, self.room.refusal(), |commit| {
+                self.install(commit);
+                let mut changes = StateChanges::default();
+                then(&mut changes);
+                debug_assert!(check_keys(&changes.puts, &changes.deletes, &[]).is_ok());
+                commit.puts.append(&mut changes.puts);
+                commit.deletes.append(&mut changes.deletes);
+            })
     }
 
     /// Puts opened partitions where they are found, and takes dropped ones away.
@@ -46,8 +62,8 @@ impl Engine {
         }
     }
 
-    fn check_size(&self, commit: &Commit) -> Result<(), CommitError> {
-        let bytes = journal_bytes(commit);
+    fn check_size(&self, commit: &Commit, more: usize) -> Result<(), CommitError> {
+        let bytes = journal_bytes(commit) + more as u64;
         if bytes > self.commit_bytes_max {
             return Err(CommitError::TooLarge {
                 bytes,
@@ -188,12 +204,16 @@ fn journal_bytes(commit: &Commit) -> u64 {
     (frame.entry_bytes() + rest) as u64
 }
 
-fn check_keys(commit: &Commit) -> Result<(), CommitError> {
-    let puts = commit.puts.iter().map(|(key, _)| key);
+fn check_keys(
+    puts: &[(Bytes, Bytes)],
+    deletes: &[Bytes],
+    appends: &[Append],
+) -> Result<(), CommitError> {
+    let puts = puts.iter().map(|(key, _)| key);
     let whole = puts
-        .chain(&commit.deletes)
+        .chain(deletes)
         .all(|key| is_key(key, STATE_KEY_BYTES_MAX));
-    let mut marks = commit.appends.iter().flat_map(|append| &append.marks);
+    let mut marks = appends.iter().flat_map(|append| &append.marks);
     if whole && marks.all(|mark| is_key(&mark.key, STATE_KEY_BYTES_MAX - Mark::OFFSET_BYTES)) {
         return Ok(());
     }

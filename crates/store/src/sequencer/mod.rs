@@ -110,7 +110,7 @@ impl Sequencer {
         &self,
         mut commit: Resolved,
         disk_full: Option<CommitError>,
-        install: impl FnOnce(&Resolved),
+        install: impl FnOnce(&mut Resolved),
     ) -> Result<Sequenced, CommitError> {
         let mut order = self.order.lock();
         if order.closed {
@@ -127,7 +127,7 @@ impl Sequencer {
         }
         let mut draft = Draft::default();
         self.place_appends(&mut commit, &mut draft)?;
-        install(&commit);
+        install(&mut commit);
         draft.take_rest(&mut commit);
         self.state.apply(&draft.frame.puts, &draft.frame.deletes);
         Ok(self.enqueue(&mut order, draft, &commit))

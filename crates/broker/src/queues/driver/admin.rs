@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millstream_catalog::TopicName;
 use millstream_record::{Offset, TimestampMs};
-use millstream_store::Commit;
+use millstream_store::{Commit, Durability};
 
 use super::QueueHandle;
 use super::read::{Found, Message, read};
@@ -158,15 +158,19 @@ impl QueueHandle {
         let durable = {
             let mut state = self.cell.state.lock();
             state.check_open()?;
-            let mut effects = Effects::default();
-            state.machine.set_policy(policy, broker.now(), &mut effects);
             let commit = Commit {
                 puts: vec![(definition::key(self.id()), definition::encode(&definition))],
                 ..Commit::default()
             };
-            let fsync = millstream_store::Durability::Fsync;
-            self.cell
-                .perform(&mut state, &broker.inner.slot, &mut effects, fsync, commit)?;
+            let now = broker.now();
+            let performed = self.cell.perform_beside(
+                &mut state,
+                &broker.inner.slot,
+                commit,
+                Durability::Fsync,
+                |machine, effects| machine.set_policy(policy, now, effects),
+            );
+            performed.map_err(BrokerError::from)?;
             broker.inner.queues.count_refusing(
                 super::create::may_refuse(&current.policy),
                 super::create::may_refuse(&definition.policy),
@@ -191,13 +195,9 @@ impl QueueHandle {
             let mut effects = Effects::default();
             self.learn_ends(&mut state, &mut effects);
             event(&mut state.machine, self.broker.now(), &mut effects);
-            self.cell.perform(
-                &mut state,
-                &self.broker.inner.slot,
-                &mut effects,
-                self.cell.durability,
-                Commit::default(),
-            )?;
+            let (slot, promise) = (&self.broker.inner.slot, self.cell.durability);
+            let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
+            performed.map_err(BrokerError::from)?;
             state.durable.clone()
         };
         if let Some(durable) = durable {

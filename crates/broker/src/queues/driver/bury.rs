@@ -13,7 +13,7 @@ use crate::error::BrokerError;
 use crate::headers;
 use crate::produce::NewMessage;
 use crate::queues::error::QueueError;
-use crate::queues::machine::{DeadLetter, DeathReason, Effects};
+use crate::queues::machine::{DeadLetter, DeathReason};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 impl Cell {
@@ -32,11 +32,7 @@ impl Cell {
             return true;
         };
         tracing::warn!(queue = %self.name, %error, "dead letters cannot be written; they are held and tried again");
-        let mut state = self.state.lock();
-        // Once torn, the machine will say again what is dead.
-        if !state.torn {
-            state.letters.push(letter);
-        }
+        self.state.lock().letters.push(letter);
         false
     }
 
@@ -59,27 +55,26 @@ impl Cell {
         let messages = letters(&self.name, partition, letter, records.found, now);
         let mut composed = broker.compose(&target, &messages).await?;
         let _admission = broker.admit(composed.size_bytes()).await;
-        if broker.inner.slot.stats().disk_full && !composed.appends.is_empty() {
-            return Err(BrokerError::DiskFull {
-                available_bytes: 0,
-                reserve_bytes: 0,
-            }
-            .into());
-        }
         let mut state = self.state.lock();
-        if state.check_open().is_err() {
-            return Ok(());
-        }
-        let mut effects = Effects::default();
-        if !state.machine.buried(letter.job, now, &mut effects) {
+        // A job that is not known any more: its records were dropped meanwhile.
+        if state.check_open().is_err() || !state.machine.has_job(letter.job) {
             return Ok(());
         }
         let commit = Commit {
             appends: std::mem::take(&mut composed.appends),
             ..Commit::default()
         };
-        let slot = &broker.inner.slot;
-        self.perform(&mut state, slot, &mut effects, self.durability, commit)
+        let performed = self.perform_beside(
+            &mut state,
+            &broker.inner.slot,
+            commit,
+            self.durability,
+            |machine, effects| {
+                machine.buried(letter.job, now, effects);
+            },
+        );
+        performed.map_err(BrokerError::from)?;
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! One queue with all that belongs to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_catalog::TopicId;
 use millstream_record::TimestampMs;
-use millstream_store::{Appended, Commit, CommitError, Durability, Slot, Ticket};
+use millstream_store::{Commit, CommitError, Durability, Sequenced, Slot, StateChanges, Ticket};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::error::BrokerError;
@@ -20,6 +21,10 @@ use crate::queues::record::{self, Entries};
 
 /// What one commit of a queue's state may hold, well below what the store takes.
 const STATE_BYTES_PER_COMMIT: usize = 8 << 20;
+
+/// What of a queue's state has room in a commit that appends something: what acknowledging the most records that one
+/// request may name writes, each far from the others.
+const STATE_BYTES_BESIDE: usize = 2 << 20;
 
 /// A request that waits.
 pub(super) enum Waiting {
@@ -51,8 +56,8 @@ pub(super) struct State {
     pub(super) letters: Vec<DeadLetter>,
     /// The queue's last commit.
     pub(super) durable: Option<Ticket>,
-    /// Commits were refused after the machine had moved on.
-    pub(super) torn: bool,
+    /// The store has ended.
+    pub(super) failed: Option<CommitError>,
     pub(super) closed: bool,
 }
 
@@ -76,7 +81,7 @@ impl Cell {
                 scans: Vec::new(),
                 letters: Vec::new(),
                 durable: None,
-                torn: false,
+                failed: None,
                 closed: false,
             }),
         }
@@ -108,42 +113,65 @@ impl Cell {
         }
     }
 
-    /// Does what the machine asked for; `commit` holds what happens in the same breath. `promise` is what the commit's
-    /// ticket means.
+    /// Does what the machine asked for after an event. `promise` is what the last commit's ticket means.
     ///
-    /// The machine has moved on already. Should the store refuse, the queue is torn: its task makes it anew from what is
-    /// written down.
+    /// The machine has moved on already: what concerns a queue alone is refused only by a store that has ended.
     pub(super) fn perform(
         &self,
         state: &mut State,
         slot: &Slot,
         effects: &mut Effects,
         promise: Durability,
-        commit: Commit,
-    ) -> Result<(), QueueError> {
-        self.perform_with(state, slot, effects, promise, commit)
-            .map(drop)
+    ) -> Result<(), CommitError> {
+        let entries = self.entries(effects).into_iter().peekable();
+        state.commit_rest(slot, entries, promise)?;
+        self.pass_on(state, effects);
+        Ok(())
     }
 
-    /// The same; says where the commit's appends went.
-    pub(super) fn perform_with(
+    /// Has the machine take part in a commit of something else: `event` happens once the commit cannot be refused any
+    /// more. If it is refused, nothing has happened.
+    pub(super) fn perform_beside(
         &self,
         state: &mut State,
         slot: &Slot,
-        effects: &mut Effects,
-        promise: Durability,
         commit: Commit,
-    ) -> Result<SmallVec<[Appended; 1]>, QueueError> {
-        let appended = match self.commit(state, slot, effects, promise, commit) {
-            Ok(appended) => appended,
-            Err(error) => {
-                tracing::warn!(queue = %self.name, %error, "a change of a queue was refused; it is read again");
-                state.torn = true;
-                state.waiting.clear();
-                self.work.notify_one();
-                return Err(BrokerError::from(error).into());
-            }
+        promise: Durability,
+        event: impl FnOnce(&mut Queue, &mut Effects),
+    ) -> Result<Sequenced, CommitError> {
+        let commit = Commit {
+            promise: Some(promise),
+            ..commit
         };
+        let mut effects = Effects::default();
+        let mut entries = Entries::new().into_iter().peekable();
+        let machine = &mut state.machine;
+        let mut sequenced = slot.commit_with(commit, STATE_BYTES_BESIDE, |changes| {
+            event(machine, &mut effects);
+            entries = self.entries(&mut effects).into_iter().peekable();
+            take(&mut entries, STATE_BYTES_BESIDE, changes);
+        })?;
+        state.durable = Some(sequenced.durable.clone());
+        state.commit_rest(slot, entries, promise)?;
+        if let Some(durable) = &state.durable {
+            sequenced.durable = durable.clone();
+        }
+        self.pass_on(state, &mut effects);
+        Ok(sequenced)
+    }
+
+    /// What is to be written down.
+    fn entries(&self, effects: &mut Effects) -> Entries {
+        let mut entries = Entries::new();
+        if self.durability != Durability::Memory {
+            record::add_entries(self.id, &effects.writes, &mut entries);
+        }
+        effects.writes.clear();
+        entries
+    }
+
+    /// Hands over what is to be done outside.
+    fn pass_on(&self, state: &mut State, effects: &mut Effects) {
         for delivery in effects.deliveries.drain(..) {
             state.deliver(delivery);
         }
@@ -156,46 +184,24 @@ impl Cell {
         if has_work {
             self.work.notify_one();
         }
-        Ok(appended)
     }
+}
 
-    fn commit(
-        &self,
-        state: &mut State,
-        slot: &Slot,
-        effects: &mut Effects,
-        promise: Durability,
-        mut commit: Commit,
-    ) -> Result<SmallVec<[Appended; 1]>, CommitError> {
-        let mut entries = Entries::new();
-        if self.durability != Durability::Memory {
-            record::add_entries(self.id, &effects.writes, &mut entries);
+/// Takes entries of at most so many bytes, but one at least.
+fn take(
+    entries: &mut Peekable<btree_map::IntoIter<Bytes, Option<Bytes>>>,
+    bytes_max: usize,
+    changes: &mut StateChanges,
+) {
+    let mut bytes = 0;
+    while let Some((key, value)) = entries.next_if(|(key, value)| {
+        bytes += key.len() + value.as_ref().map_or(0, Bytes::len) + 8;
+        bytes <= bytes_max || (changes.puts.is_empty() && changes.deletes.is_empty())
+    }) {
+        match value {
+            Some(value) => changes.puts.push((key, value)),
+            None => changes.deletes.push(key),
         }
-        effects.writes.clear();
-        if entries.is_empty() && commit.is_empty() {
-            return Ok(SmallVec::new());
-        }
-        let mut appended = SmallVec::new();
-        let mut bytes = 0;
-        for (key, value) in entries {
-            let size = key.len() + value.as_ref().map_or(0, bytes::Bytes::len) + 8;
-            if bytes + size > STATE_BYTES_PER_COMMIT {
-                // A purge, or something as large: what comes first may be seen without the rest.
-                commit.promise = Some(promise);
-                appended.extend(slot.commit(std::mem::take(&mut commit))?.appends);
-                bytes = 0;
-            }
-            bytes += size;
-            match value {
-                Some(value) => commit.puts.push((key, value)),
-                None => commit.deletes.push(key),
-            }
-        }
-        commit.promise = Some(promise);
-        let sequenced = slot.commit(commit)?;
-        appended.extend(sequenced.appends);
-        state.durable = Some(sequenced.durable);
-        Ok(appended)
     }
 }
 
@@ -210,8 +216,38 @@ impl State {
         if self.closed {
             return Err(QueueError::UnknownQueue);
         }
-        if self.torn {
-            return Err(BrokerError::ShuttingDown.into());
+        match &self.failed {
+            Some(error) => Err(BrokerError::from(error.clone()).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits entries, in several commits if there are as many as after a purge: then what comes first may be seen
+    /// without the rest.
+    fn commit_rest(
+        &mut self,
+        slot: &Slot,
+        mut entries: Peekable<btree_map::IntoIter<Bytes, Option<Bytes>>>,
+        promise: Durability,
+    ) -> Result<(), CommitError> {
+        while entries.peek().is_some() {
+            let mut changes = StateChanges::default();
+            take(&mut entries, STATE_BYTES_PER_COMMIT, &mut changes);
+            let commit = Commit {
+                puts: changes.puts,
+                deletes: changes.deletes,
+                promise: Some(promise),
+                ..Commit::default()
+            };
+            match slot.commit(commit) {
+                Ok(sequenced) => self.durable = Some(sequenced.durable),
+                Err(error) => {
+                    // The machine is ahead of what is written down, and must not be asked again.
+                    self.failed = Some(error.clone());
+                    self.waiting.clear();
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }

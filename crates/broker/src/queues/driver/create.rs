@@ -113,13 +113,10 @@ impl Broker {
         };
         let durable = {
             let mut state = cell.state.lock();
-            cell.perform(
-                &mut state,
-                &self.inner.slot,
-                &mut effects,
-                Durability::Fsync,
-                commit,
-            )?;
+            let slot = &self.inner.slot;
+            let begun = |_: &mut Queue, effects_then: &mut Effects| *effects_then = effects;
+            let performed = cell.perform_beside(&mut state, slot, commit, Durability::Fsync, begun);
+            performed.map_err(BrokerError::from)?;
             state.durable.clone()
         };
         if let Some(durable) = durable {
@@ -183,13 +180,6 @@ impl Broker {
         if *last == 0 {
             *last = self.raise_incarnation(*last).await?;
         }
-        Ok(Incarnation(*last))
-    }
-
-    /// Begins another life of queues: no lease number of it was ever given out.
-    pub(super) async fn next_incarnation(&self) -> Result<Incarnation, QueueError> {
-        let mut last = self.inner.queues.incarnation.lock().await;
-        *last = self.raise_incarnation(*last).await?;
         Ok(Incarnation(*last))
     }
 

@@ -63,11 +63,10 @@ fn finished_by_all(
 }
 
 impl Cell {
-    /// What the queue has finished within `from..to`. What it has said is sequenced when the lock is free, unless it is
-    /// torn: then nobody knows until it has been read again.
+    /// What the queue has finished within `from..to`. Whenever the lock is free, that is sequenced.
     fn finished(&self, index: PartitionIndex, from: Offset, to: Offset) -> Vec<Range<Offset>> {
         let state = self.state.lock();
-        if state.torn {
+        if state.failed.is_some() {
             return Vec::new();
         }
         state.machine.finished(index, from, to)
@@ -115,7 +114,10 @@ mod tests {
             // Dense and sparse ones in turn.
             let one = (seed >> 32) as u32 | (seed >> 13) as u32;
             let other = (seed >> 24) as u32;
-            assert_eq!(intersection(&ranges(one), &ranges(other)), ranges(one & other));
+            assert_eq!(
+                intersection(&ranges(one), &ranges(other)),
+                ranges(one & other)
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use millstream_store::{Commit, Wake};
+use millstream_store::Wake;
 
 use super::cell::Cell;
 use super::create::learn_ends;
@@ -66,9 +66,6 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
             partition.log.wake_on_append(&wake.0);
         }
         let (scans, letters) = tick(broker, topic, cell)?;
-        if cell.state.lock().torn && !mend(broker, topic, cell).await {
-            return Some(Rest { wake, until: RETRY });
-        }
         let is_idle = scans.is_empty() && letters.is_empty();
         let mut refused = false;
         for scan in scans {
@@ -98,11 +95,8 @@ fn tick(
     cell: &Cell,
 ) -> Option<(Vec<ScanRequest>, Vec<DeadLetter>)> {
     let mut state = cell.state.lock();
-    if state.closed {
+    if state.check_open().is_err() {
         return None;
-    }
-    if state.torn {
-        return Some((Vec::new(), Vec::new()));
     }
     let mut effects = Effects::default();
     let now = broker.now();
@@ -115,7 +109,7 @@ fn tick(
     }
     let promise = cell.unsynced();
     let slot = &broker.inner.slot;
-    let _ = cell.perform(&mut state, slot, &mut effects, promise, Commit::default());
+    cell.perform(&mut state, slot, &mut effects, promise).ok()?;
     let scans = std::mem::take(&mut state.scans);
     let letters = std::mem::take(&mut state.letters);
     Some((scans, letters))
@@ -146,24 +140,4 @@ async fn do_scan(
     }
     cell.state.lock().scans.push(request);
     false
-}
-
-async fn mend(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>) -> bool {
-    let incarnation = match broker.next_incarnation().await {
-        Ok(incarnation) => incarnation,
-        Err(error) => {
-            tracing::warn!(queue = %cell.name, %error, "a queue cannot be read again yet");
-            return false;
-        }
-    };
-    let (mending, on, of) = (Arc::clone(cell), broker.clone(), Arc::clone(topic));
-    let mended = broker
-        .inner
-        .blocking
-        .run(move || mending.mend(&on, &of, incarnation))
-        .await;
-    if let Err(error) = &mended {
-        tracing::warn!(queue = %cell.name, %error, "a queue cannot be read again yet");
-    }
-    mended.is_ok()
 }

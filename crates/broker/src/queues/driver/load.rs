@@ -1,4 +1,4 @@
-//! Reading the queues at start, and again when one is torn.
+//! Reading the queues at start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -153,13 +153,13 @@ fn load(
         let mut effects = effects;
         let promise = cell.unsynced();
         // Refused only when the store has failed, which everybody will be told.
-        let _ = cell.perform(&mut state, slot, &mut effects, promise, Commit::default());
+        let _ = cell.perform(&mut state, slot, &mut effects, promise);
     }
     Ok(Arc::new(cell))
 }
 
 /// A queue as it is written down.
-pub(super) fn restore(
+fn restore(
     slot: &Slot,
     id: QueueId,
     definition: &QueueDefinition,
@@ -218,34 +218,4 @@ fn number(slot: &Slot, key: &[u8]) -> Result<Option<u64>, QueuesLoadError> {
     let bytes = <[u8; 8]>::try_from(&value[..]);
     let bytes = bytes.map_err(|_| RecordError::Damaged("a number of the queues'"))?;
     Ok(Some(u64::from_be_bytes(bytes)))
-}
-
-impl Cell {
-    /// Makes the queue anew from what is written down, after a commit was refused. Blocks.
-    pub(super) fn mend(
-        &self,
-        broker: &Broker,
-        topic: &Arc<TopicHandle>,
-        incarnation: Incarnation,
-    ) -> Result<(), QueuesLoadError> {
-        let mut state = self.state.lock();
-        let seed = broker.inner.env.rng.next_u64();
-        let slot = &broker.inner.slot;
-        let definition = Arc::clone(&state.definition);
-        let (machine, mut effects) = restore(
-            slot,
-            self.id,
-            &definition,
-            topic,
-            (incarnation, seed),
-            broker.now(),
-        )?;
-        state.machine = machine;
-        state.scans.clear();
-        state.letters.clear();
-        state.torn = false;
-        let promise = self.unsynced();
-        let _ = self.perform(&mut state, slot, &mut effects, promise, Commit::default());
-        Ok(())
-    }
 }

@@ -5,8 +5,8 @@
 //! to whoever waits. One task for each queue looks after what takes longer: it tells the machine what was appended and
 //! trimmed, reads the log for it, appends dead letters, and keeps its time. An idle queue's task sleeps.
 //!
-//! If a commit is refused after the machine has moved on, the queue is made anew from what is written down, as after a
-//! crash: see [`Cell::perform`](cell::Cell).
+//! A machine cannot take back what it has said. So where something that can be refused goes into the same commit, the
+//! machine is asked only once the commit is certain: see [`Cell::perform_beside`](cell::Cell).
 //!
 //! Start with [`cell`]; [`receive`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by itself, [`scan`] and
 //! [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back.

@@ -92,13 +92,12 @@ impl Cell {
         state
             .machine
             .scanned(request, to, &batches, now, &mut effects);
-        // A refusal has been told, and is dealt with by the queue's task.
+        // Refused only when the store has ended, which everybody is told.
         let _ = self.perform(
             &mut state,
             &broker.inner.slot,
             &mut effects,
             self.unsynced(),
-            millstream_store::Commit::default(),
         );
     }
 

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use millstream_record::TimestampMs;
-use millstream_store::{Commit, Durability};
+use millstream_store::{Commit, CommitError, Durability, Ticket};
 
 use super::QueueHandle;
 use super::cell::State;
 use crate::error::BrokerError;
-use crate::produce::{NewMessage, Published};
+use crate::produce::{Composed, Gone, NewMessage, Published};
 use crate::queues::error::QueueError;
 use crate::queues::ids::Receipt;
 use crate::queues::machine::{Answers, Effects, Queue, Retry};
 use crate::topics::TopicHandle;
+
+/// What was acknowledged and published in one commit.
+struct Acked {
+    published: Vec<Published>,
+    durable: Ticket,
+}
 
 impl QueueHandle {
     /// Records are done. Returns when that is as durable as the topic promises: one answer for each receipt, in order.
@@ -58,50 +64,50 @@ impl QueueHandle {
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],
     ) -> Result<Vec<Published>, QueueError> {
-        let mut composed = self.broker.compose(topic, messages).await?;
-        let _admission = self.broker.admit(composed.size_bytes()).await;
-        let (published, durable) = {
-            let mut state = self.cell.state.lock();
-            state.check_open()?;
-            self.check_disk()?;
-            for (index, receipt) in receipts.iter().enumerate() {
-                let checked = state.machine.check(receipt);
-                checked.map_err(|error| QueueError::Receipt { index, error })?;
+        let broker = &self.broker;
+        let (mut gone, own) = (Gone::default(), &topic.current().partitions);
+        loop {
+            let composed = broker.compose_without(topic, messages, &gone).await?;
+            let _admission = broker.admit(composed.size_bytes()).await;
+            match self.ack_beside(receipts, composed)? {
+                Ok(acked) => {
+                    acked.durable.await.map_err(BrokerError::from)?;
+                    return Ok(acked.published);
+                }
+                Err(error) if gone.note(&error, own) => {}
+                Err(error) => return Err(BrokerError::from(error).into()),
             }
-            let mut effects = Effects::default();
-            let now = self.broker.now();
-            state
-                .machine
-                .ack(receipts, now, &mut Answers::new(), &mut effects);
-            let commit = Commit {
-                appends: std::mem::take(&mut composed.appends),
-                ..Commit::default()
-            };
-            let sequenced = self.cell.perform_with(
-                &mut state,
-                &self.broker.inner.slot,
-                &mut effects,
-                self.cell.durability,
-                commit,
-            )?;
-            (composed.published(&sequenced), state.durable.clone())
-        };
-        if let Some(durable) = durable {
-            durable.await.map_err(BrokerError::from)?;
         }
-        Ok(published)
     }
 
-    /// What is appended beside a queue's state is refused before the queue moves on, as far as that can be foreseen.
-    pub(super) fn check_disk(&self) -> Result<(), QueueError> {
-        if self.broker.inner.slot.stats().disk_full {
-            return Err(BrokerError::DiskFull {
-                available_bytes: 0,
-                reserve_bytes: 0,
-            }
-            .into());
+    /// Records are done in the commit that publishes. The inner error is the commit's.
+    fn ack_beside(
+        &self,
+        receipts: &[Receipt],
+        mut composed: Composed,
+    ) -> Result<Result<Acked, CommitError>, QueueError> {
+        let mut state = self.cell.state.lock();
+        state.check_open()?;
+        for (index, receipt) in receipts.iter().enumerate() {
+            let checked = state.machine.check(receipt);
+            checked.map_err(|error| QueueError::Receipt { index, error })?;
         }
-        Ok(())
+        let now = self.broker.now();
+        let commit = Commit {
+            appends: std::mem::take(&mut composed.appends),
+            ..Commit::default()
+        };
+        let sequenced = self.cell.perform_beside(
+            &mut state,
+            &self.broker.inner.slot,
+            commit,
+            self.cell.durability,
+            |machine, effects| machine.ack(receipts, now, &mut Answers::new(), effects),
+        );
+        Ok(sequenced.map(|sequenced| Acked {
+            published: composed.published(&sequenced.appends),
+            durable: sequenced.durable,
+        }))
     }
 
     async fn settle(
@@ -119,13 +125,9 @@ impl QueueHandle {
                 &mut answers,
                 &mut effects,
             );
-            self.cell.perform(
-                &mut state,
-                &self.broker.inner.slot,
-                &mut effects,
-                promise,
-                Commit::default(),
-            )?;
+            let slot = &self.broker.inner.slot;
+            let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
+            performed.map_err(BrokerError::from)?;
             self.cell.work.notify_one();
             (answers, state.durable.clone())
         };
@@ -145,7 +147,7 @@ impl QueueHandle {
         }
         let mut effects = Effects::default();
         event(&mut state.machine, self.broker.now(), &mut effects);
-        // A refusal has been told, and is dealt with by the queue's task.
+        // Refused only when the store has ended, which everybody is told.
         let _ = self.perform(&mut state, &mut effects);
     }
 
@@ -154,12 +156,10 @@ impl QueueHandle {
         state: &mut State,
         effects: &mut Effects,
     ) -> Result<(), QueueError> {
-        self.cell.perform(
-            state,
-            &self.broker.inner.slot,
-            effects,
-            self.cell.unsynced(),
-            Commit::default(),
-        )
+        let slot = &self.broker.inner.slot;
+        let performed = self
+            .cell
+            .perform(state, slot, effects, self.cell.unsynced());
+        Ok(performed.map_err(BrokerError::from)?)
     }
 }

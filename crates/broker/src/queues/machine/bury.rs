@@ -29,6 +29,11 @@ impl Queue {
         true
     }
 
+    /// Whether there is such a job: it was handed out and is not done.
+    pub fn has_job(&self, job: JobId) -> bool {
+        self.dying.contains_key(&job)
+    }
+
     /// The jobs that were handed out and are not done. One that could not be done is to be tried again.
     pub fn burials(&self) -> impl Iterator<Item = &DeadLetter> {
         self.dying.values()

@@ -4,8 +4,11 @@ use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use millstream_client::http::{HttpClient, HttpError};
+use millstream_client::http::{HttpClient, HttpError, Path};
 use serde_json::{Map, Value};
+
+/// How many of a list one request asks for.
+const PAGE: u64 = 1_000;
 
 /// Which server's HTTP API.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +40,26 @@ pub(crate) fn told<T>(outcome: Result<T, HttpError>) -> anyhow::Result<T> {
         ),
         other => other.into(),
     })
+}
+
+/// Everything in a list such as that of `queues`, page by page.
+pub(crate) fn all(client: &HttpClient, what: &str) -> anyhow::Result<Vec<Value>> {
+    let mut found = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let path = Path::new(&["v1", what])
+            .query("max", &PAGE)
+            .query_if("after", after);
+        let mut page: Value = told(client.get(&path))?;
+        let Some(Value::Array(some)) = page.get_mut(what).map(Value::take) else {
+            anyhow::bail!("the server's answer has no {what} in it");
+        };
+        found.extend(some);
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
 /// A setting as `NAME=VALUE`. Names are paths into a JSON object, with dots; values are JSON, or else text.

@@ -1,8 +1,8 @@
 //! The millstream command line.
 //!
 //! [`Command`] lists what it can do; each command has a file of its own. `serve` runs a server in this process;
-//! `backup`, `restore` and `doctor` are about a data directory; all others are clients of a server: `queue` and `redrive`
-//! over HTTP, the rest over the Kafka protocol. What they can do, any other client can.
+//! `backup`, `restore` and `doctor` are about a data directory; all others are clients of a server: `queue`, `redrive`
+//! and `route` over HTTP, the rest over the Kafka protocol. What they can do, any other client can.
 //!
 //! What a command found goes to the standard output, as text or with `--json` as JSON; everything else goes to the
 //! standard error. [`EXIT_CODES`] tells what the exit code says.
@@ -24,6 +24,7 @@ mod produce;
 mod queue;
 mod redrive;
 mod restore;
+mod route;
 mod serve;
 mod topic;
 
@@ -65,6 +66,8 @@ enum Command {
     Queue(queue::Queue),
     /// Move a queue's dead letters back to where they came from.
     Redrive(redrive::Redrive),
+    /// Lead what is published to topics on to other topics.
+    Route(route::Route),
     /// Measure how fast a server takes and gives records, and how soon.
     Bench(bench::Bench),
     /// Copy a server's data to another directory, while it runs.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Group(group) => group.run(),
         Command::Queue(queue) => queue.run(),
         Command::Redrive(redrive) => redrive.run(),
+        Command::Route(route) => route.run(),
         Command::Bench(bench) => bench.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::api::queues::{admin, messages};
-use crate::api::{groups, health, records, topics};
+use crate::api::{groups, health, records, routes, topics};
 use crate::body::BodyBudget;
 use crate::guard::Guard;
 use crate::metrics::{Metrics, Operation};
@@ -133,6 +133,13 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route(
             "/v1/groups/{group}",
             get(groups::describe).delete(groups::delete),
+        )
+        .route("/v1/routes", get(routes::list))
+        .route(
+            "/v1/routes/{route}",
+            get(routes::describe)
+                .put(routes::put)
+                .delete(routes::delete),
         )
         .route("/v1/queues", get(admin::list).post(admin::create))
         .route(

@@ -9,14 +9,14 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::api::queues::{admin, messages};
-use crate::api::{groups, health, records, topics};
+use crate::api::{groups, health, records, routes, topics};
 use crate::problem::{Document, PROBLEM_JSON};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Millstream",
-        description = "Topics, records, groups and queues over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
+        description = "Topics, records, groups, routes and queues over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
     ),
     paths(
         topics::list,
@@ -32,6 +32,10 @@ use crate::problem::{Document, PROBLEM_JSON};
         groups::list,
         groups::describe,
         groups::delete,
+        routes::list,
+        routes::put,
+        routes::describe,
+        routes::delete,
         admin::list,
         admin::create,
         admin::describe,
@@ -59,6 +63,7 @@ use crate::problem::{Document, PROBLEM_JSON};
         (name = "topics", description = "Logs of records, cut into partitions."),
         (name = "records", description = "Writing and reading records."),
         (name = "groups", description = "Readers that share a topic's partitions, and how far they are."),
+        (name = "routes", description = "What is published to one topic goes to others too, in the same commit."),
         (name = "queues", description = "Messages that are each one consumer's to finish."),
         (name = "server", description = "How the server is doing."),
     ),

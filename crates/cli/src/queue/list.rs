@@ -1,14 +1,11 @@
 //! `millstream queue list`.
 
 use clap::Args;
-use millstream_client::http::{HttpClient, Path};
+use millstream_client::http::HttpClient;
 use serde_json::Value;
 
-use crate::http::{cell, told};
+use crate::http::{all, cell};
 use crate::output::{Table, print_json};
-
-/// How many queues one request asks for.
-const PAGE: u64 = 1_000;
 
 /// Arguments of `millstream queue list`.
 #[derive(Debug, Args)]
@@ -20,7 +17,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let queues = all(client)?;
+        let queues = all(client, "queues")?;
         if self.json {
             return print_json(&queues);
         }
@@ -37,25 +34,5 @@ impl List {
             ]);
         }
         table.print()
-    }
-}
-
-/// All queues, page by page.
-fn all(client: &HttpClient) -> anyhow::Result<Vec<Value>> {
-    let mut queues = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let path = Path::new(&["v1", "queues"])
-            .query("max", &PAGE)
-            .query_if("after", after);
-        let mut page: Value = told(client.get(&path))?;
-        let Some(Value::Array(some)) = page.get_mut("queues").map(Value::take) else {
-            anyhow::bail!("the server's answer has no queues in it");
-        };
-        queues.extend(some);
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() {
-            return Ok(queues);
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 mod groups;
 mod records;
+mod routes;
 mod topics;
 mod usage;
 
@@ -41,6 +42,7 @@ impl Shell {
         command
             .args(words(line))
             .env("MILLSTREAM_SERVER", self.server.address().to_string())
+            .env("MILLSTREAM_HTTP", self.server.http_address())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -178,6 +178,12 @@ impl Server {
         self.address
     }
 
+    /// Where HTTP clients connect.
+    pub(crate) fn http_address(&self) -> String {
+        let named = |line: &str| line.strip_prefix("http listening on ").map(str::to_owned);
+        self.log.wait_for(PATIENCE, named).expect("it serves HTTP")
+    }
+
     /// From the start of the process until it listened.
     pub(crate) fn started_in(&self) -> Duration {
         self.started_in

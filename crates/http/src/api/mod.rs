@@ -4,4 +4,5 @@ pub(crate) mod groups;
 pub(crate) mod health;
 pub(crate) mod queues;
 pub(crate) mod records;
+pub(crate) mod routes;
 pub(crate) mod topics;

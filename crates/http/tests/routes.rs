@@ -15,7 +15,7 @@ async fn a_route_is_made_described_listed_and_deleted() {
     let created = served.send("PUT", "/v1/routes/to%20eu", body).await;
     assert_eq!(created.status, 201, "{created:?}");
     assert_eq!(created.header("location"), Some("/v1/routes/to%20eu"));
-    let body = r##"{"source_pattern":"orders.#","targets":["audit"]}"##;
+    let body = r#"{"source_pattern":"orders.#","targets":["audit"]}"#;
     let created = served.send("PUT", "/v1/routes/audit", body).await;
     assert_eq!(created.status, 201, "{created:?}");
 
@@ -29,10 +29,7 @@ async fn a_route_is_made_described_listed_and_deleted() {
     assert_eq!(route["source_topic"], "orders");
     assert_eq!(route["source_pattern"], json!(null));
     assert_eq!(route["targets"], json!(["orders-eu"]));
-    assert_eq!(
-        route["filter"],
-        json!({"header": "region", "equals": "eu"})
-    );
+    assert_eq!(route["filter"], json!({"header": "region", "equals": "eu"}));
     assert_eq!(
         route["stats"],
         json!({"records": 1, "refused": 0, "skipped": 0})
@@ -89,22 +86,79 @@ async fn what_cannot_be_a_route_is_refused() {
     }
     for (name, from, to) in [("ab", "a", "b"), ("bc", "b", "c")] {
         let body = format!(r#"{{"source_topic":"{from}","targets":["{to}"]}}"#);
-        let answer = served.send("PUT", &format!("/v1/routes/{name}"), &body).await;
+        let answer = served
+            .send("PUT", &format!("/v1/routes/{name}"), &body)
+            .await;
         assert_eq!(answer.status, 201);
     }
     for (body, status, code, said) in [
-        (r#"{"source_topic":"c","targets":["a"]}"#, 400, "invalid-route", "loop"),
-        (r#"{"source_pattern":"#","targets":["a"]}"#, 400, "invalid-route", "loop"),
-        (r#"{"source_topic":"a","targets":["x"]}"#, 400, "invalid-route", "target x does not exist"),
-        (r#"{"source_topic":"x","targets":["a"]}"#, 400, "invalid-route", "source x does not exist"),
-        (r#"{"source_topic":"a","targets":[]}"#, 400, "invalid-route", "targets"),
+        (
+            r#"{"source_topic":"c","targets":["a"]}"#,
+            400,
+            "invalid-route",
+            "loop",
+        ),
+        (
+            r##"{"source_pattern":"#","targets":["a"]}"##,
+            400,
+            "invalid-route",
+            "loop",
+        ),
+        (
+            r#"{"source_topic":"a","targets":["x"]}"#,
+            400,
+            "invalid-route",
+            "target x does not exist",
+        ),
+        (
+            r#"{"source_topic":"x","targets":["a"]}"#,
+            400,
+            "invalid-route",
+            "source x does not exist",
+        ),
+        (
+            r#"{"source_topic":"a","targets":[]}"#,
+            400,
+            "invalid-route",
+            "targets",
+        ),
         (r#"{"targets":["a"]}"#, 400, "invalid-route", "one source"),
-        (r#"{"source_topic":"a","source_pattern":"a","targets":["c"]}"#, 400, "invalid-route", "one source"),
-        (r#"{"source_pattern":"a.b*","targets":["c"]}"#, 400, "invalid-route", "source_pattern"),
-        (r#"{"source_topic":"a","targets":["c"],"filter":{"heder":"x"}}"#, 400, "invalid-route", "filter"),
-        (r#"{"source_topic":"","targets":["c"]}"#, 400, "invalid-name", "name"),
-        (r#"{"source_topic":"a","targets":"c"}"#, 400, "bad-json", "sequence"),
-        (r#"{"source_topic":"a","target":["c"]}"#, 400, "bad-json", "target"),
+        (
+            r#"{"source_topic":"a","source_pattern":"a","targets":["c"]}"#,
+            400,
+            "invalid-route",
+            "one source",
+        ),
+        (
+            r#"{"source_pattern":"a.b*","targets":["c"]}"#,
+            400,
+            "invalid-route",
+            "source_pattern",
+        ),
+        (
+            r#"{"source_topic":"a","targets":["c"],"filter":{"heder":"x"}}"#,
+            400,
+            "invalid-route",
+            "filter",
+        ),
+        (
+            r#"{"source_topic":"","targets":["c"]}"#,
+            400,
+            "invalid-name",
+            "name",
+        ),
+        (
+            r#"{"source_topic":"a","targets":"c"}"#,
+            400,
+            "bad-json",
+            "sequence",
+        ),
+        (
+            r#"{"source_topic":"a","target":["c"]}"#,
+            400,
+            "bad-json",
+            "target",
+        ),
         ("", 400, "bad-json", "EOF"),
     ] {
         let answer = served.send("PUT", "/v1/routes/new", body).await;
@@ -113,8 +167,17 @@ async fn what_cannot_be_a_route_is_refused() {
     }
     let long = format!("/v1/routes/{}", "x".repeat(256));
     let body = r#"{"source_topic":"a","targets":["c"]}"#;
-    served.send("PUT", &long, body).await.problem(400, "invalid-route");
-    assert_eq!(served.get("/v1/routes").await.ok()["routes"].as_array().unwrap().len(), 2);
+    served
+        .send("PUT", &long, body)
+        .await
+        .problem(400, "invalid-route");
+    assert_eq!(
+        served.get("/v1/routes").await.ok()["routes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]

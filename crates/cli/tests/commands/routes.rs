@@ -25,12 +25,18 @@ fn a_routes_life() {
     assert_eq!(listed[1]["name"], "eu");
     assert_eq!(listed[1]["stats"]["records"], 1);
     let table = shell.run("route list");
-    assert!(table.contains("orders.#") && table.contains("orders.eu"), "{table}");
+    assert!(
+        table.contains("orders.#") && table.contains("orders.eu"),
+        "{table}"
+    );
     let described = shell.json("route describe all --json");
     assert_eq!(described["source_pattern"], "orders.#");
     assert_eq!(described["sources"].as_array().unwrap().len(), 2);
     let text = shell.run("route describe eu");
-    assert!(text.contains("orders.eu") && text.contains("region"), "{text}");
+    assert!(
+        text.contains("orders.eu") && text.contains("region"),
+        "{text}"
+    );
 
     shell.run("route delete eu all");
     assert_eq!(shell.json("route list --json").as_array().unwrap().len(), 0);
@@ -50,8 +56,16 @@ fn refusals_say_what_to_do() {
     assert!(circle.contains("loop"), "{circle}");
     let unknown = shell.fails("route create ax --from a --to x");
     assert!(unknown.contains("create the topic first"), "{unknown}");
-    assert!(shell.fails("route describe x").contains("there is no route x"));
-    assert!(shell.fails("route delete x").contains("there is no route x"));
+    assert!(
+        shell
+            .fails("route describe x")
+            .contains("there is no route x")
+    );
+    assert!(
+        shell
+            .fails("route delete x")
+            .contains("there is no route x")
+    );
     let said = shell.feed("route create r --to b", "");
     assert_eq!(said.code, 2, "{}", said.err);
     let filter = shell.fails("route create r --from a --to c --filter region");

@@ -208,7 +208,12 @@ fn new_route(name: String, asked: PutRoute) -> Result<NewRoute, Problem> {
 /// Whether making `new` would make what is there already.
 fn is_same(existing: &Route, new: &NewRoute) -> bool {
     let is_named = |target: &TopicName| new.targets.iter().any(|name| name == target.as_str());
-    let is_there = |name: &String| existing.targets.iter().any(|target| target.as_str() == name);
+    let is_there = |name: &String| {
+        existing
+            .targets
+            .iter()
+            .any(|target| target.as_str() == name)
+    };
     existing.source == new.source
         && existing.filter == new.filter
         && existing.targets.iter().all(is_named)

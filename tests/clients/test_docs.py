@@ -1,6 +1,6 @@
-"""The examples of docs/http.md, as bash and curl make of them.
+"""The examples of the pages about the HTTP API, as bash and curl make of them.
 
-All blocks of the page run in its order, in one shell on one fresh server, so that an example may use what one above it made.
+All blocks of a page run in its order, in one shell on one fresh server, so that an example may use what one above it made.
 A block marked `sh refused` has to be refused; a `json` block behind a `sh` block is the form of its last answer.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from server import REPOSITORY, Server
 
-PAGE = REPOSITORY / "docs/http.md"
+PAGES = ["docs/http.md", "docs/http-live.md"]
 FENCED = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 ADDRESS = re.compile(r"(?:localhost|127\.0\.0\.1):8080")
 WAIT = re.compile(r"(wait_ms\W{1,3})\d+")
@@ -44,8 +44,8 @@ class Example:
     form: Any = None
 
 
-def examples() -> list[Example]:
-    page = PAGE.read_text()
+def examples(name: str) -> list[Example]:
+    page = (REPOSITORY / name).read_text()
     found: list[Example] = []
     ended_at = -1
     for block in FENCED.finditer(page):
@@ -58,7 +58,7 @@ def examples() -> list[Example]:
     return found
 
 
-def script(blocks: list[Example], address: str) -> Iterator[str]:
+def script(name: str, blocks: list[Example], address: str) -> Iterator[str]:
     yield PREAMBLE
     for block in blocks:
         text = WAIT.sub(r"\g<1>300", ADDRESS.sub(address, block.text))
@@ -66,15 +66,16 @@ def script(blocks: list[Example], address: str) -> Iterator[str]:
             yield f"if ( {text}\n); then echo 'line {block.line}: was not refused' >&2; exit 1; fi\n"
         else:
             # Each command counts, not only the last; a newline keeps answers apart.
-            yield f"trap 'echo \"docs/http.md, example at line {block.line}, failed\" >&2' ERR\n{text}\n"
+            yield f"trap 'echo \"{name}, example at line {block.line}, failed\" >&2' ERR\n{text}\n"
         yield f"echo; echo '{BLOCK_END}'\n"
 
 
-def test_every_example_does_what_the_page_says(own_server: Server, tmp_path):
-    blocks = examples()
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_does_what_the_page_says(page, own_server: Server, tmp_path):
+    blocks = examples(page)
     assert len(blocks) >= 2, "the page has lost its examples, or its fences are not `sh`"
     (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
-    (tmp_path / "page.sh").write_text("".join(script(blocks, own_server.http or "")))
+    (tmp_path / "page.sh").write_text("".join(script(page, blocks, own_server.http or "")))
     ran = subprocess.run(
         ["bash", "-E", "page.sh"], cwd=tmp_path, capture_output=True, timeout=PAGE_SECONDS_MAX, check=False
     )

@@ -1,8 +1,8 @@
 //! The millstream command line.
 //!
 //! [`Command`] lists what it can do; each command has a file of its own. `serve` runs a server in this process;
-//! `backup`, `restore` and `doctor` are about a data directory; all others are clients of a server: `queue`, `redrive`
-//! and `route` over HTTP, the rest over the Kafka protocol. What they can do, any other client can.
+//! `backup`, `restore` and `doctor` are about a data directory; all others are clients of a server: `queue`, `redrive`,
+//! `route` and `tail` over HTTP, the rest over the Kafka protocol. What they can do, any other client can.
 //!
 //! What a command found goes to the standard output, as text or with `--json` as JSON; everything else goes to the
 //! standard error. [`EXIT_CODES`] tells what the exit code says.
@@ -26,6 +26,7 @@ mod redrive;
 mod restore;
 mod route;
 mod serve;
+mod tail;
 mod topic;
 
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     Redrive(redrive::Redrive),
     /// Lead what is published to topics on to other topics.
     Route(route::Route),
+    /// Watch topics live.
+    Tail(tail::Tail),
     /// Measure how fast a server takes and gives records, and how soon.
     Bench(bench::Bench),
     /// Copy a server's data to another directory, while it runs.
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Queue(queue) => queue.run(),
         Command::Redrive(redrive) => redrive.run(),
         Command::Route(route) => route.run(),
+        Command::Tail(tail) => tail.run(),
         Command::Bench(bench) => bench.run(),
         Command::Backup(backup) => backup.run(),
         Command::Restore(restore) => restore.run(),

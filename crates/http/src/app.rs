@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::api::queues::{admin, messages};
-use crate::api::{groups, health, records, routes, topics};
+use crate::api::{groups, health, live, records, routes, topics};
 use crate::body::BodyBudget;
 use crate::guard::Guard;
 use crate::metrics::{Metrics, Operation};
@@ -158,6 +158,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/queues/{queue}/nack", post(messages::nack))
         .route("/v1/queues/{queue}/reject", post(messages::reject))
         .route("/v1/queues/{queue}/extend", post(messages::extend))
+        .route("/v1/live", get(live::follow))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -70,11 +70,15 @@ pub(crate) async fn serve(
 fn prepare(stream: &TcpStream) -> io::Result<IpAddr> {
     stream.set_nodelay(true)?;
     let keepalive = Duration::from_secs(limits::HTTP_KEEPALIVE_SECONDS);
-    SockRef::from(stream).set_tcp_keepalive(
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(keepalive)
             .with_interval(keepalive),
     )?;
+    // Without it a peer that vanished while something was on its way to it is kept for a quarter of an hour.
+    let unconfirmed = Duration::from_millis(limits::HTTP_UNCONFIRMED_MS);
+    socket.set_tcp_user_timeout(Some(unconfirmed))?;
     Ok(stream.local_addr()?.ip())
 }
 

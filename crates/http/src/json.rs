@@ -8,12 +8,26 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use millstream_record::{Headers, Record};
+use millstream_broker::live::LiveMessage;
+use millstream_broker::queues::Message;
+use millstream_record::{Headers, Offset, Record, TimestampMs};
 use serde::Serialize;
 
 /// What a header name that is not text begins with.
 const ENCODED_NAME: &str = "base64:";
+
+/// A record, whatever it lies in.
+struct Content<'a> {
+    topic: &'a str,
+    partition: u32,
+    offset: Offset,
+    timestamp: TimestampMs,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: &'a Headers,
+}
 
 /// JSON under way.
 #[derive(Debug, Default)]
@@ -71,29 +85,64 @@ impl JsonBuffer {
         self.0.truncate(from + written);
     }
 
-    /// A record's own part: `"timestamp":…,"key":…,"value":…,"headers":{…}`, without braces around it.
-    pub(crate) fn record(&mut self, record: &Record) {
-        self.raw("\"timestamp\":");
-        self.number(record.timestamp.get());
-        self.raw(",\"key\":");
-        self.nullable(record.key.as_deref());
-        self.raw(",\"value\":");
-        self.nullable(record.value.as_deref());
-        self.raw(",\"headers\":");
-        self.headers(&record.headers);
-    }
-
     /// A record with its place: `{"topic":…,"partition":…,"offset":…,"timestamp":…,"key":…,"value":…,"headers":{…}}`.
     pub(crate) fn placed_record(&mut self, topic: &str, partition: u32, record: &Record) {
-        self.raw("{\"topic\":");
-        self.text(topic);
-        self.raw(",\"partition\":");
-        self.number(partition);
-        self.raw(",\"offset\":");
-        self.number(record.offset.get());
-        self.raw(",");
-        self.record(record);
+        self.raw("{");
+        self.content(&Content {
+            topic,
+            partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+        });
         self.raw("}");
+    }
+
+    /// The same of a record that was pushed.
+    pub(crate) fn live_record(&mut self, message: &LiveMessage) {
+        self.raw("{");
+        self.content(&Content {
+            topic: message.topic.as_str(),
+            partition: message.partition,
+            offset: message.offset,
+            timestamp: message.timestamp,
+            key: message.key.as_deref(),
+            value: message.value.as_deref(),
+            headers: &message.headers,
+        });
+        self.raw("}");
+    }
+
+    /// A queue's message, without braces around it.
+    pub(crate) fn message(&mut self, message: &Message) {
+        self.content(&Content {
+            topic: message.topic.as_str(),
+            partition: message.partition,
+            offset: message.offset,
+            timestamp: message.timestamp,
+            key: message.key.as_deref(),
+            value: message.value.as_deref(),
+            headers: &message.headers,
+        });
+    }
+
+    fn content(&mut self, content: &Content<'_>) {
+        self.raw("\"topic\":");
+        self.text(content.topic);
+        self.raw(",\"partition\":");
+        self.number(content.partition);
+        self.raw(",\"offset\":");
+        self.number(content.offset.get());
+        self.raw(",\"timestamp\":");
+        self.number(content.timestamp.get());
+        self.raw(",\"key\":");
+        self.nullable(content.key);
+        self.raw(",\"value\":");
+        self.nullable(content.value);
+        self.raw(",\"headers\":");
+        self.headers(content.headers);
     }
 
     /// Headers as an object.
@@ -141,6 +190,11 @@ impl JsonBuffer {
         }
     }
 
+    /// What was written.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.0.into()
+    }
+
     /// A successful answer.
     pub(crate) fn into_response(self) -> Response {
         answer(StatusCode::OK, self.0)
@@ -169,7 +223,7 @@ fn answer(status: StatusCode, json: Vec<u8>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use millstream_record::{Header, Offset, TimestampMs};
+    use millstream_record::Header;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The native HTTP API served from a broker.
 //!
-//! Topics, records, groups, routes and queues get paths and JSON here: requests are read, turned into calls of the broker, and
+//! Topics, records, groups, routes, queues and live feeds get paths and JSON here: requests are read, turned into calls of the broker, and
 //! what comes back is written as JSON, or as a problem document (RFC 9457) where it is refused. Every decision about data
 //! is the broker's; this crate must never know the store's files nor another protocol.
 //!

@@ -9,14 +9,14 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::api::queues::{admin, messages};
-use crate::api::{groups, health, records, routes, topics};
+use crate::api::{groups, health, live, records, routes, topics};
 use crate::problem::{Document, PROBLEM_JSON};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Millstream",
-        description = "Topics, records, groups, routes and queues over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
+        description = "Topics, records, groups, routes, queues and live feeds over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
     ),
     paths(
         topics::list,
@@ -51,6 +51,7 @@ use crate::problem::{Document, PROBLEM_JSON};
         messages::nack,
         messages::reject,
         messages::extend,
+        live::follow,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -65,6 +66,7 @@ use crate::problem::{Document, PROBLEM_JSON};
         (name = "groups", description = "Readers that share a topic's partitions, and how far they are."),
         (name = "routes", description = "What is published to one topic goes to others too, in the same commit."),
         (name = "queues", description = "Messages that are each one consumer's to finish."),
+        (name = "live", description = "Records pushed to readers as they come."),
         (name = "server", description = "How the server is doing."),
     ),
 )]

@@ -65,6 +65,7 @@ kinds! {
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not one for this path";
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "The answer does not exist in a form that is accepted";
     BODY_TOO_SLOW = REQUEST_TIMEOUT, "body-too-slow", "The body did not come in time";
+    READER_TOO_SLOW = REQUEST_TIMEOUT, "reader-too-slow", "The reader did not keep up";
     EXISTS = CONFLICT, "exists", "The name is taken";
     GROUP_NOT_EMPTY = CONFLICT, "group-not-empty", "The group has members";
     CONFLICT = CONFLICT, "conflict", "The state of things does not allow it";

@@ -322,6 +322,9 @@ pub const FILTER_DEPTH_MAX: usize = 16;
 /// Live subscriptions of one server: each has a connection, or a place on one, and a buffer.
 pub const LIVE_SUBSCRIPTIONS_MAX: usize = 20_000;
 
+/// Topics and patterns that one live subscription names, each of which a new topic is compared with.
+pub const LIVE_TOPICS_MAX: usize = 100;
+
 /// Partitions of one live subscription, each with some hundred bytes in it.
 pub const LIVE_PARTITIONS_MAX: usize = 20_000;
 
@@ -402,6 +405,25 @@ pub const HTTP_SHUTDOWN_GRACE_MS: u64 = 3_000;
 
 /// The longest that an HTTP request may ask to wait for records: proxies and clients commonly give up after a minute.
 pub const HTTP_WAIT_MS_MAX: u64 = 60_000;
+
+/// A live feed over HTTP that has nothing to say says so this often, so that proxies keep it and a reader that has vanished
+/// is found out.
+pub const HTTP_KEEP_ALIVE_MS_DEFAULT: u64 = 15_000;
+
+/// How long readers of live feeds are asked to wait before they connect again.
+pub const HTTP_LIVE_RETRY_MS: u64 = 1_000;
+
+/// Events of a live feed are gathered into one write up to about this size: large enough to spare most system calls, small
+/// enough to hold for thousands of slow readers.
+pub const HTTP_LIVE_GATHERED_BYTES: usize = 16 << 10;
+
+/// Records that are larger than this as JSON are sent from the memory that all readers share; others are copied, which is
+/// cheaper than pieces.
+pub const HTTP_LIVE_SHARED_BYTES_MIN: usize = 4 << 10;
+
+/// What is sent to an HTTP peer and not confirmed by its machine for so long, its having vanished or its standing still,
+/// ends the connection.
+pub const HTTP_UNCONFIRMED_MS: u64 = 30_000;
 
 /// Records in one HTTP publish or read.
 pub const HTTP_RECORDS_MAX: usize = 10_000;

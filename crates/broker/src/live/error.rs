@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_catalog::TopicName;
 use millstream_limits::{
     LIVE_BUFFER_BYTES_MAX, LIVE_BUFFER_RECORDS_MAX, LIVE_LATEST_BYTES_MAX, LIVE_LATEST_KEYS_MAX,
-    LIVE_PARTITIONS_MAX, LIVE_SUBSCRIPTIONS_MAX,
+    LIVE_PARTITIONS_MAX, LIVE_SUBSCRIPTIONS_MAX, LIVE_TOPICS_MAX,
 };
 use thiserror::Error;
 
@@ -22,6 +22,9 @@ pub enum LiveError {
         "there are {LIVE_SUBSCRIPTIONS_MAX} live subscriptions, which is the most; try again later"
     )]
     TooManySubscriptions,
+    /// It names no topics, or too many.
+    #[error("a subscription is to 1 to {LIVE_TOPICS_MAX} topics and patterns")]
+    Topics,
     /// It would be to too many partitions.
     #[error(
         "the subscription would be to {0} partitions; at most {LIVE_PARTITIONS_MAX} are allowed, use a narrower pattern"

@@ -19,10 +19,11 @@ use crate::filter::{Filter, TopicPattern};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 /// Which topics a subscription listens to.
-#[derive(Debug)]
-pub(super) enum Watch {
-    Topic(TopicId),
-    Pattern(TopicPattern),
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Those that were named: it ends with any of them.
+    pub(super) topics: Vec<TopicId>,
+    pub(super) patterns: Vec<TopicPattern>,
 }
 
 /// One subscription, for its reader and for hubs.
@@ -174,11 +175,12 @@ impl Shared {
     pub(super) fn gone(&self, source: Source) {
         self.act(|state| {
             state.machine.remove(source);
-            state.feeds.remove(&source);
-            match self.watch {
-                Watch::Topic(_) => state.machine.end(Disconnected::TopicDeleted),
-                Watch::Pattern(_) => Effect::default(),
+            let feed = state.feeds.remove(&source);
+            let topic = feed.map(|feed| feed.partition.topic().id());
+            if topic.is_some_and(|id| self.watch.topics.contains(&id)) {
+                return state.machine.end(Disconnected::TopicDeleted);
             }
+            Effect::default()
         });
     }
 
@@ -210,10 +212,9 @@ impl Shared {
     }
 
     pub(super) fn watches(&self, topic: &TopicHandle) -> bool {
-        match &self.watch {
-            Watch::Topic(id) => *id == topic.id(),
-            Watch::Pattern(pattern) => pattern.matches(topic.name().as_str()),
-        }
+        let name = topic.name().as_str();
+        let mut patterns = self.watch.patterns.iter();
+        self.watch.topics.contains(&topic.id()) || patterns.any(|pattern| pattern.matches(name))
     }
 
     pub(super) fn wants(&self, message: &LiveMessage) -> bool {

@@ -9,8 +9,8 @@ use crate::filter::{Filter, TopicPattern};
 /// What a subscription is to be.
 #[derive(Debug, Clone)]
 pub struct SubscribeSpec {
-    /// Which topics.
-    pub topics: Topics,
+    /// Which topics: those of any of these.
+    pub topics: Vec<Topics>,
     /// Which of their records; all without one.
     pub filter: Option<Filter>,
     /// From where on.
@@ -30,7 +30,7 @@ impl SubscribeSpec {
     /// Everything from now on, blocking when the reader is slow, without a bound to credit.
     pub fn to(topics: Topics) -> Self {
         Self {
-            topics,
+            topics: vec![topics],
             filter: None,
             start: Start::Now,
             slow: SlowPolicy::Block,
@@ -41,7 +41,7 @@ impl SubscribeSpec {
     }
 }
 
-/// Which topics a subscription is to.
+/// Topics that a subscription is to.
 #[derive(Debug, Clone)]
 pub enum Topics {
     /// The one of that name, which has to exist. The subscription ends with the topic.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use millstream_limits::{
     LIVE_BUFFER_BYTES_MAX, LIVE_BUFFER_RECORDS_MAX, LIVE_PARTITIONS_MAX, LIVE_STEP_BYTES,
-    LIVE_STEP_RECORDS, LIVE_TOKEN_POSITIONS_MAX,
+    LIVE_STEP_RECORDS, LIVE_TOKEN_POSITIONS_MAX, LIVE_TOPICS_MAX,
 };
 use millstream_record::Offset;
 
@@ -42,13 +42,8 @@ impl Broker {
         {
             return Err(LiveError::Buffer);
         }
-        let (watch, topic) = match spec.topics {
-            Topics::Named(name) => {
-                let topic = self.topic(&name).ok_or(BrokerError::UnknownTopic)?;
-                (Watch::Topic(topic.id()), Some(topic))
-            }
-            Topics::Matching(pattern) => (Watch::Pattern(pattern), None),
-        };
+        let (watch, named) = self.watch(spec.topics)?;
+        let has_patterns = !watch.patterns.is_empty();
         let (records, bytes) = (spec.buffer_records, spec.buffer_bytes);
         let machine = Machine::new(spec.slow, records, bytes, spec.credit);
         let shared = self.inner.live.enter(watch, spec.filter, machine)?;
@@ -58,9 +53,30 @@ impl Broker {
             latest: None,
         };
         // It is in the registry by now, so a topic is found here or announced there.
-        let topics = topic.map_or_else(|| self.topics(), |topic| vec![topic]);
+        let topics = if has_patterns { self.topics() } else { named };
         subscription.begin(&topics, spec.start).await?;
         Ok(subscription)
+    }
+
+    /// What to listen to, and the topics that were named.
+    fn watch(&self, topics: Vec<Topics>) -> Result<(Watch, Vec<Arc<TopicHandle>>), LiveError> {
+        if !(1..=LIVE_TOPICS_MAX).contains(&topics.len()) {
+            return Err(LiveError::Topics);
+        }
+        let (mut watch, mut named) = (Watch::default(), Vec::new());
+        for topics in topics {
+            match topics {
+                Topics::Named(name) => {
+                    let topic = self.topic(&name).ok_or(BrokerError::UnknownTopic)?;
+                    if !watch.topics.contains(&topic.id()) {
+                        watch.topics.push(topic.id());
+                        named.push(topic);
+                    }
+                }
+                Topics::Matching(pattern) => watch.patterns.push(pattern),
+            }
+        }
+        Ok((watch, named))
     }
 
     /// How live subscriptions are doing.

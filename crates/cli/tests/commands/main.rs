@@ -5,19 +5,22 @@ mod common;
 mod groups;
 mod records;
 mod routes;
+mod tail;
 mod topics;
 mod usage;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::{Server, Site};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A server, and the commands that talk to it.
 struct Shell {
     server: Server,
-    _site: Site,
+    site: Site,
 }
 
 /// What a command said.
@@ -33,7 +36,7 @@ impl Shell {
         let mut site = Site::new();
         Self {
             server: site.start(),
-            _site: site,
+            site,
         }
     }
 
@@ -47,6 +50,18 @@ impl Shell {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// Kills the server, and starts another at the same addresses.
+    fn kill_and_restart(&mut self) {
+        let http = self.server.http_address();
+        let site = std::mem::replace(&mut self.site, Site::new());
+        self.site = site.flag("http-addr", &http);
+        self.server.signal(Signal::KILL);
+        while self.server.is_running() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.server = self.site.start();
     }
 
     /// Runs `millstream` with the words of `line` and this input.

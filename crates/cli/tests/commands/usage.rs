@@ -52,6 +52,7 @@ fn every_command_has_help() {
         "route list",
         "route describe",
         "route delete",
+        "tail",
         "bench",
         "bench produce",
         "bench consume",

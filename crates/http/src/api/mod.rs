@@ -2,6 +2,7 @@
 
 pub(crate) mod groups;
 pub(crate) mod health;
+pub(crate) mod live;
 pub(crate) mod queues;
 pub(crate) mod records;
 pub(crate) mod routes;

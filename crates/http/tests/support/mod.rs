@@ -7,6 +7,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod events;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -254,6 +256,10 @@ impl Client {
         }
     }
 
+    pub fn into_reader(self) -> BufReader<TcpStream> {
+        self.socket
+    }
+
     /// Waits until the server hangs up.
     pub async fn closed(&mut self) {
         let mut rest = Vec::new();
@@ -264,7 +270,7 @@ impl Client {
 }
 
 impl Client {
-    /// Reads one answer, if one comes.
+    /// Reads one answer, if one comes: of a body that has no length only the head.
     pub async fn try_answer(&mut self) -> Option<Answer> {
         timeout(PATIENCE, self.read(false)).await.ok().flatten()
     }

@@ -6,11 +6,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use millstream_broker::queues::machine::{Answers, ReceiptError, RecordState, Retry};
-use millstream_broker::queues::{
-    ConsumerId, Message, QueueHandle, Receipt, ReceiptText, ReceiveSpec,
-};
+use millstream_broker::queues::{ConsumerId, QueueHandle, Receipt, ReceiptText, ReceiveSpec};
 use millstream_limits::{HTTP_RECORDS_MAX, QUEUE_RECEIVE_RECORDS_MAX};
-use millstream_record::Record;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -171,7 +168,7 @@ pub(crate) async fn receive(
         json.raw(",\"held_until\":");
         json.number(one.deadline.get());
         json.raw(",");
-        message(&mut json, &one.message);
+        json.message(&one.message);
         json.raw("}");
     }
     json.raw("]}");
@@ -281,7 +278,7 @@ pub(crate) async fn peek(
         json.raw(",\"attempts\":");
         json.number(one.attempts);
         json.raw(",");
-        message(&mut json, &one.message);
+        json.message(&one.message);
         json.raw("}");
     }
     json.raw("]}");
@@ -364,22 +361,4 @@ fn bounded(what: &str, value: u64, min: u64, max: u64) -> Result<u64, Problem> {
     }
     let detail = format!("{what} is {value}; it goes from {min} to {max}");
     Err(Problem::new(Kind::BAD_JSON, detail))
-}
-
-/// A message's own part, without braces around it.
-fn message(json: &mut JsonBuffer, message: &Message) {
-    json.raw("\"topic\":");
-    json.text(message.topic.as_str());
-    json.raw(",\"partition\":");
-    json.number(message.partition);
-    json.raw(",\"offset\":");
-    json.number(message.offset.get());
-    json.raw(",");
-    json.record(&Record {
-        offset: message.offset,
-        timestamp: message.timestamp,
-        key: message.key.clone(),
-        value: message.value.clone(),
-        headers: message.headers.clone(),
-    });
 }

@@ -83,12 +83,16 @@ pub(super) fn decode(value: &[u8]) -> Result<QueueDefinition, RecordError> {
     let fields = Fields::of_value(value, FORMAT)?;
     let stored: Stored = serde_json::from_slice(fields.0).map_err(|_| DAMAGED)?;
     let filter = stored.filter.as_ref().map(Filter::from_json).transpose();
+    let filter = filter.map_err(|_| DAMAGED)?;
     Ok(QueueDefinition {
         name: stored.name.into(),
         topic: TopicId(Uuid::try_parse(&stored.topic).map_err(|_| DAMAGED)?),
-        policy: stored.policy,
+        policy: QueuePolicy {
+            filtered: filter.is_some(),
+            ..stored.policy
+        },
         dead_letter_topic: stored.dead_letter_topic.into(),
-        filter: filter.map_err(|_| DAMAGED)?,
+        filter,
         deleted: stored.deleted,
     })
 }
@@ -107,6 +111,7 @@ mod tests {
             policy: QueuePolicy {
                 dead_letters: true,
                 ttl_ms: Some(5),
+                filtered: true,
                 ..QueuePolicy::default()
             },
             dead_letter_topic: "mail.dead".into(),

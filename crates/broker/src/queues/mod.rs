@@ -18,8 +18,8 @@ pub mod wheel;
 
 pub use definition::QueueDefinition;
 pub use driver::{
-    BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueSubscription,
-    QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
+    BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueStats,
+    QueueSubscription, QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
 };
 pub(crate) use driver::{QueueHolders, Queues, open};
 pub use error::QueueError;

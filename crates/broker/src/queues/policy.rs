@@ -36,7 +36,8 @@ pub struct QueuePolicy {
     pub keys: Option<KeyPolicy>,
     /// Records with an id that was seen this recently are dropped.
     pub dedup_window_ms: Option<u64>,
-    /// Whether records are filtered: the caller says of each whether it belongs.
+    /// Whether records are filtered: the caller says of each whether it belongs. It follows from whether there is a filter.
+    #[serde(skip)]
     pub filtered: bool,
     /// How many records the queue may hold, and what happens beyond.
     pub length: Option<LengthPolicy>,

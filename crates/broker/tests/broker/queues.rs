@@ -509,6 +509,57 @@ async fn a_queue_on_a_memory_topic_begins_anew_with_it() {
 }
 
 #[tokio::test]
+async fn figures_of_all_queues_are_there_without_a_look_at_the_log() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 2, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let idle = new_queue(
+        "idle",
+        &server.topic("quiet", 1, &[]).await,
+        QueuePolicy::default(),
+    );
+    server.broker.create_queue(idle).await.unwrap();
+    let made = TimestampMs(server.broker.env().clock.wall_ms() - 60_000);
+    let messages = (0..10).map(|n| NewMessage {
+        partition: Some(n % 2),
+        timestamp: Some(TimestampMs(made.get() + i64::from(n))),
+        ..message("m")
+    });
+    let messages: Vec<_> = messages.collect();
+    server.broker.publish(&topic, &messages).await.unwrap();
+    let figures = || {
+        let all = server.broker.queue_stats();
+        assert_eq!(all.len(), 2);
+        assert_eq!(
+            (&*all[0].0, all[0].2.depth.open, all[0].2.oldest),
+            ("idle", 0, None)
+        );
+        assert_eq!((&*all[1].0, &*all[1].1.to_string()), ("work", "orders"));
+        all[1].2
+    };
+    eventually("it is seen", async || figures().depth.open == 10).await;
+    eventually("the oldest is known", async || {
+        figures().oldest == Some(made)
+    })
+    .await;
+
+    let (received, _) = queue.receive(asking(5, 1_000)).await.unwrap();
+    let stats = figures();
+    assert_eq!(
+        (stats.depth.leased, stats.leases, stats.totals.delivered),
+        (5, 1, 5)
+    );
+    ack(&queue, &received[..2]).await;
+    queue.reject(&[received[2].receipt]).await.unwrap();
+    eventually("the letter is written", async || {
+        figures().totals.dead_lettered == 1
+    })
+    .await;
+    let stats = figures();
+    assert_eq!((stats.depth.leased, stats.totals.acknowledged), (2, 2));
+}
+
+#[tokio::test]
 async fn queues_on_one_topic_know_nothing_of_each_other() {
     let server = Server::start().await;
     let topic = server.topic("orders", 1, &[]).await;

@@ -70,7 +70,7 @@ impl Cell {
             commit,
             self.durability,
             |machine, effects| {
-                machine.buried(letter.job, now, effects);
+                machine.buried(letter.job, Offset(i64::MAX), now, effects);
             },
         );
         performed.map_err(BrokerError::from)?;

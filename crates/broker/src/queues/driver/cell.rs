@@ -11,6 +11,7 @@ use millstream_store::{Commit, CommitError, Durability, Sequenced, Slot, StateCh
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::stats::Oldest;
 use crate::error::BrokerError;
 use crate::queues::definition::QueueDefinition;
 use crate::queues::error::QueueError;
@@ -54,6 +55,7 @@ pub(super) struct State {
     /// What the queue's task has to do.
     pub(super) scans: Vec<ScanRequest>,
     pub(super) letters: Vec<DeadLetter>,
+    pub(super) oldest: Oldest,
     /// The queue's last commit.
     pub(super) durable: Option<Ticket>,
     /// The store has ended.
@@ -80,6 +82,7 @@ impl Cell {
                 waiting: HashMap::new(),
                 scans: Vec::new(),
                 letters: Vec::new(),
+                oldest: Oldest::default(),
                 durable: None,
                 failed: None,
                 closed: false,

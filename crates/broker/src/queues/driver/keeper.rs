@@ -78,7 +78,8 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
             return Some(Rest { wake, until: RETRY });
         }
         if is_idle {
-            let until = sleep_time(broker, cell);
+            let look = cell.look_at_oldest(broker, topic).await;
+            let until = sleep_time(broker, cell).min(look.unwrap_or(SLEEP_MAX));
             if !until.is_zero() {
                 return Some(Rest { wake, until });
             }

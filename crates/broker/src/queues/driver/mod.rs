@@ -24,6 +24,7 @@ mod receive;
 mod redrive;
 mod scan;
 mod settle;
+mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -37,6 +38,7 @@ pub use self::load::QueuesLoadError;
 pub use self::read::Message;
 pub use self::receive::{QueueSubscription, ReceiveSpec, Received, Subscribe};
 pub use self::redrive::Redrive;
+pub use self::stats::QueueStats;
 
 pub(crate) use self::holders::QueueHolders;
 pub(crate) use self::load::open;

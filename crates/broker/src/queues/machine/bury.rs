@@ -18,13 +18,27 @@ pub(super) struct Past {
 }
 
 impl Queue {
-    /// The records of a job are appended to the dead-letter topic, by the commit that these effects go into. Whether
-    /// there was such a job; if not, nothing may be appended.
-    pub fn buried(&mut self, job: JobId, now: TimestampMs, effects: &mut Effects) -> bool {
-        let Some(letter) = self.dying.remove(&job) else {
+    /// The records of a job that lie before `before` are appended to the dead-letter topic, by the commit that these
+    /// effects go into. Whether there was such a job; if not, nothing may be appended.
+    pub fn buried(
+        &mut self,
+        job: JobId,
+        before: Offset,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(letter) = self.dying.get_mut(&job) else {
             return false;
         };
-        self.finish_part(&letter.part, Fate::Buried, now, effects);
+        let part = Part {
+            run: letter.part.run.split_before(before),
+            ..letter.part
+        };
+        if letter.part.run.is_empty() {
+            self.dying.remove(&job);
+        }
+        self.finish_part(&part, Fate::Buried, now, effects);
+        self.recount_dying();
         self.conclude(now, effects);
         true
     }
@@ -99,12 +113,36 @@ impl Queue {
             first_delivered: past.map(|past| past.first_delivered),
             last_delivered: past.map(|past| past.last_delivered),
         };
+        self.dying_records += self.count_dying_in(&letter);
         self.dying.insert(letter.job, letter.clone());
         effects.dead_letters.push(letter);
     }
 
+    /// Records on their way to the dead letters, in one partition or in all.
+    pub(super) fn count_dying(&self, only: Option<PartitionIndex>) -> u64 {
+        let letters = self.dying.values();
+        letters
+            .filter(|letter| only.is_none_or(|only| only == letter.part.partition))
+            .map(|letter| self.count_dying_in(letter))
+            .sum()
+    }
+
+    /// To be called when some of them may be finished.
+    pub(super) fn recount_dying(&mut self) {
+        self.dying_records = self.count_dying(None);
+    }
+
+    fn count_dying_in(&self, letter: &DeadLetter) -> u64 {
+        let partition = &self.partitions[letter.part.partition as usize];
+        words_of_part(&letter.part)
+            .map(|(chunk, word, mask)| (mask & partition.leased_word(chunk, word)).count_ones())
+            .map(u64::from)
+            .sum()
+    }
+
     /// The queue has no dead letters any more: what was on its way there is dropped.
     pub(super) fn discard_dying(&mut self, now: TimestampMs, effects: &mut Effects) {
+        self.dying_records = 0;
         while let Some((_, letter)) = self.dying.pop_first() {
             self.finish_part(&letter.part, Fate::Discarded, now, effects);
         }

@@ -107,6 +107,8 @@ pub struct Queue {
     resting: Slab<Part>,
     /// Records on their way to the dead letters.
     dying: BTreeMap<JobId, DeadLetter>,
+    /// How many those are.
+    dying_records: u64,
     last_job: JobId,
     wheel: Wheel<Timer>,
     /// Records in the wheel that wait for their first delivery.
@@ -179,6 +181,12 @@ impl Queue {
     /// Everything below is finished.
     pub fn low_water_mark(&self, partition: PartitionIndex) -> Option<Offset> {
         Some(self.partitions.get(partition as usize)?.low)
+    }
+
+    /// The first record of a partition that is not finished, as far as is known.
+    pub fn first_open(&self, partition: PartitionIndex) -> Option<Offset> {
+        let partition = self.partitions.get(partition as usize)?;
+        (partition.open() > 0).then_some(partition.low)
     }
 
     /// What happened to one record so far.

@@ -137,7 +137,8 @@ impl Queue {
             return 0;
         }
         if let Some(most) = self.policy.in_flight_max {
-            room = room.min(most.saturating_sub(self.sums.leased));
+            let in_flight = self.sums.leased.saturating_sub(self.dying_records);
+            room = room.min(most.saturating_sub(in_flight));
         }
         if let Some(rate) = self.policy.rate {
             let allowance = self.bucket.allowance(rate, now);

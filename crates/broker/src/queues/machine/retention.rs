@@ -50,6 +50,7 @@ impl Queue {
         }
         let lost = partition.cut(start, &mut effects.writes);
         self.totals.lost += lost;
+        self.recount_dying();
         self.leave_keys_below(index, start, now, effects);
         self.whet(index);
         self.conclude(now, effects);
@@ -71,6 +72,7 @@ impl Queue {
                 lost += self.finish(index, word_of(*offset), Fate::Lost, now, effects);
             }
         }
+        self.recount_dying();
         self.conclude(now, effects);
         lost
     }

@@ -172,6 +172,25 @@ impl Run {
         }
     }
 
+    /// Takes the offsets before `before` out, as a run of their own.
+    pub(crate) fn split_before(&mut self, before: Offset) -> Self {
+        let mut split = self.clone();
+        let bits = (before.get().saturating_sub(offset_at(self.chunk, 0).get()))
+            .clamp(0, CHUNK.into()) as u32;
+        let masks = split.words.iter_mut().zip(&mut self.words);
+        for (word, (taken, left)) in (u32::from(self.first_word)..).zip(masks) {
+            let keep = bits.saturating_sub(word * 64);
+            let mask = if keep >= 64 {
+                u64::MAX
+            } else {
+                (1 << keep) - 1
+            };
+            *taken &= mask;
+            *left &= !mask;
+        }
+        split
+    }
+
     /// Adds all of another run of the same chunk.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (word, mask) in other.words() {
@@ -231,6 +250,24 @@ mod tests {
         assert!(run.contains(expected[1]) && run.remove(expected[1]));
         assert!(!run.remove(expected[1]) && !run.contains(Offset(20 * 64)));
         assert_eq!(run.count(), 2);
+    }
+
+    #[test]
+    fn a_run_is_split_at_an_offset() {
+        let offsets = [64_i64, 127, 128, 700, 1_023].map(|bit| Offset(i64::from(CHUNK) + bit));
+        let mut run = Run::of_word(1, 1, 0);
+        for offset in offsets {
+            let bit = bit_of(offset);
+            run.put(bit as usize / 64, 1 << (bit % 64));
+        }
+        let ends = [Offset(0), Offset(i64::MIN), Offset(i64::MAX)];
+        for at in offsets.into_iter().chain(ends) {
+            let mut right = run.clone();
+            let left = right.split_before(at);
+            assert!(left.offsets().all(|offset| offset < at), "{at}");
+            assert!(right.offsets().all(|offset| offset >= at), "{at}");
+            assert_eq!(left.count() + right.count(), 5, "{at}");
+        }
     }
 
     #[test]

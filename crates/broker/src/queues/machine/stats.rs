@@ -71,8 +71,10 @@ impl Queue {
             let open = partition.open();
             depth.open += open;
             depth.ready += ready;
-            depth.leased += partition.leased;
-            depth.parked += partition.parked - behind_key;
+            // They are held like leases.
+            let dying = self.count_dying(Some(partition.index));
+            depth.leased += partition.leased - dying;
+            depth.parked += partition.parked - behind_key + dying;
             depth.behind_key += behind_key;
             depth.waiting += open - ready - partition.leased - partition.parked;
         }

@@ -395,7 +395,10 @@ impl Stage {
             let jobs: Vec<_> = self.queue.burials().map(|letter| letter.job).collect();
             for job in jobs {
                 let mut effects = Effects::default();
-                assert!(self.queue.buried(job, ms(self.now), &mut effects));
+                assert!(
+                    self.queue
+                        .buried(job, Offset(i64::MAX), ms(self.now), &mut effects)
+                );
                 self.take(effects);
             }
             if self.queue.depth(None).open == 0 {

@@ -147,7 +147,9 @@ impl Stage {
                 .consumer_gone(consumer(words.plain[1]), now, &mut effects),
             "wait" => self.wait(words.at(1), out),
             "bury" => tell(
-                &self.queue.buried(JobId(words.at(1)), now, &mut effects),
+                &self
+                    .queue
+                    .buried(JobId(words.at(1)), Offset(i64::MAX), now, &mut effects),
                 out,
             ),
             "pause" => self.queue.pause(&mut effects),

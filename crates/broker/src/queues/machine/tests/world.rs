@@ -211,7 +211,10 @@ impl World {
             }
         }
         let mut effects = Effects::default();
-        assert!(self.queue.buried(letter.job, ms(self.now), &mut effects));
+        assert!(
+            self.queue
+                .buried(letter.job, Offset(i64::MAX), ms(self.now), &mut effects)
+        );
         self.take(effects);
     }
 
@@ -364,8 +367,8 @@ impl World {
         let model = &self.model;
         assert_eq!(depth.open, model.count(|now| *now != Now::Done));
         assert_eq!(depth.ready, model.count(|now| *now == Now::Ready));
-        let held = |now: &Now| matches!(now, Now::Leased { .. } | Now::Dying);
-        assert_eq!(depth.leased, model.count(held));
+        let leased = |now: &Now| matches!(now, Now::Leased { .. });
+        assert_eq!(depth.leased, model.count(leased));
         assert_eq!(depth.waiting, 0);
         let may_deliver = !model.paused
             && model

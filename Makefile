@@ -13,7 +13,7 @@ build:
 serve: build
 	target/release/millstream serve
 
-## demo: a month of real flights in, two consumer groups out, a kill -9 in between
+## demo: a month of real flights in; out as stream, work queue and live feed; a kill -9 in between
 .PHONY: demo
 demo: build
 	cargo run --release --locked --quiet --package millstream-demo

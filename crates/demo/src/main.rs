@@ -1,14 +1,18 @@
 //! The program behind `make demo`: what Millstream is for, on real data, in a minute.
 //!
-//! It starts the server that was built beside it on an empty directory, publishes a month of flights keyed by aircraft, reads
-//! them as two independent consumer groups, kills the server with `SIGKILL` half-way, and checks that every flight came
-//! through, once, and in order for each aircraft. The story is in `main`; each actor has a file of its own.
+//! It starts the server that was built beside it on an empty directory, publishes a month of flights keyed by aircraft,
+//! kills the server with `SIGKILL` half-way, and reads what was published once in all three ways: as a stream by two
+//! independent consumer groups, as a work queue by four workers, as a live feed. It checks that every flight came through
+//! each of them, once, and in order for each aircraft where that is promised. The story is in `main`; each actor has a
+//! file of its own.
 
 #![forbid(unsafe_code)]
 
 mod flights;
 mod ledger;
+mod live;
 mod publish;
+mod queue;
 mod readers;
 mod server;
 mod summary;
@@ -16,6 +20,7 @@ mod summary;
 use std::time::Instant;
 
 use anyhow::Context;
+use millstream_client::http::HttpClient;
 use millstream_client::{Client, ClientConfig, NewTopic, Producer, ProducerConfig};
 
 use crate::flights::Flight;
@@ -33,8 +38,9 @@ async fn main() -> anyhow::Result<()> {
     step("start a server on an empty directory");
     let mut server = Server::start(data.path()).await?;
     done(&format!(
-        "answering on {} after {} ms",
+        "answering on {} (Kafka) and {} (HTTP) after {} ms",
         server.address(),
+        server.http_address(),
         server.started_in().as_millis()
     ));
 
@@ -46,6 +52,14 @@ async fn main() -> anyhow::Result<()> {
     done(&format!(
         "{TOPIC}, {PARTITIONS} partitions, fsync before every acknowledgement"
     ));
+
+    step("put a work queue on it, with three attempts and dead letters, and watch it live");
+    let http = HttpClient::new(server.http_address());
+    queue::create(&http)?;
+    let feed = live::Feed::open(&http).await?;
+    done(
+        "queue `crew-hours` is created, a live feed is open; both on the topic itself, nothing is copied",
+    );
 
     step("publish the first half of January 2013");
     let producer = Producer::start(&client, ProducerConfig::default()).await?;
@@ -89,6 +103,33 @@ async fn main() -> anyhow::Result<()> {
     departures.ledger.verify("departures", &flights)?;
     statistics.ledger.verify("statistics", &flights)?;
     done("nothing lost, nothing twice, every aircraft's flights in order");
+
+    step("look at the live feed, which had to resume after the kill");
+    let reconnects = feed.close_after(flights.len()).await?;
+    done(&format!(
+        "{} flights seen, none missed, none twice, {reconnects} reconnect",
+        flights.len()
+    ));
+
+    step("work off the queue with four workers, who have no rule for cancelled flights yet");
+    let cancelled = flights
+        .iter()
+        .filter(|flight| flight.departure_delay_minutes().is_none())
+        .count();
+    let first = queue::work(&http, false).await?;
+    first.verify(flights.len() - cancelled)?;
+    done(&first.shares());
+    done(&format!(
+        "{} failures, backed off and tried again; {} flights are dead letters",
+        first.failures,
+        queue::dead_letters(&http)?
+    ));
+
+    step("give the workers the rule, and redrive the dead letters");
+    let moved = queue::redrive(&http)?;
+    let second = queue::work(&http, true).await?;
+    second.verify(cancelled)?;
+    done(&format!("{moved} moved back; {}", second.shares()));
 
     server.stop().await?;
     summary::print(&statistics.ledger);

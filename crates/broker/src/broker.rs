@@ -16,7 +16,9 @@ use crate::groups::{self, Groups};
 use crate::identity;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::produce::{KeyIndexTrim, ProducerIds, Rotor, keep_key_indexes};
+use crate::produce::{
+    Idempotency, KeyIndexTrim, ProducerIds, Rotor, forget_old_keys, keep_key_indexes,
+};
 
 use crate::queues::{self, QueueHolders, Queues};
 use crate::routes::RouteSet;
@@ -53,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) routes: RouteSet,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) key_index_trim: KeyIndexTrim,
+    pub(crate) idempotency: Idempotency,
 
     pub(crate) queues: Arc<Queues>,
     cluster_id: String,
@@ -84,6 +87,7 @@ impl Broker {
             .await?;
         let cluster_id = identity::cluster_id(&slot, &*env.rng).await?;
         let producer_ids = ProducerIds::open(&slot)?;
+        let idempotency = Idempotency::open(&slot, env.rng.next_u64())?;
         let server_settings = Mutex::new(server_settings::load(&slot)?);
         let (queues, queue_tasks) = queues.split();
         let inner = Arc::new(Inner {
@@ -103,11 +107,13 @@ impl Broker {
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,
             key_index_trim: KeyIndexTrim::default(),
+            idempotency,
             queues: Arc::new(queues),
             cluster_id,
         });
         tokio::spawn(groups::keep_time(Arc::downgrade(&inner)));
         tokio::spawn(keep_key_indexes(Arc::downgrade(&inner)));
+        tokio::spawn(forget_old_keys(Arc::downgrade(&inner)));
         inner.slot.set_holders(Arc::new(QueueHolders {
             queues: Arc::downgrade(&inner.queues),
             topics: Arc::downgrade(&inner.registry),

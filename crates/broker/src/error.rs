@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millstream_catalog::entry::EntryError;
 use millstream_catalog::{CatalogError, InvalidName, SettingError, TopicName};
+use millstream_limits::{IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_WINDOW_MS};
 use millstream_record::{BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use millstream_store::state::StateError;
 use millstream_store::{CommitError, PartitionId, ReadError, SlotFailure};
@@ -193,6 +194,16 @@ pub enum BrokerError {
         /// The bound.
         max_bytes: usize,
     },
+
+    /// An idempotency key came with another request than before.
+    #[error(
+        "the idempotency key was used for another request within the last {} minutes; use a new key for each request, and an old one only to send the same again",
+        IDEMPOTENCY_WINDOW_MS / 60_000
+    )]
+    IdempotencyKeyReused,
+    /// The idempotency key is empty or too long.
+    #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes, not {0}")]
+    IdempotencyKeyLength(usize),
 
     /// There is no such route.
     #[error("there is no route {0}; list the routes to see which there are")]

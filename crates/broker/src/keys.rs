@@ -14,6 +14,7 @@
 //! 05 | queue id            what a queue is                                    queues/definition
 //! 06 | name                a route                                            routes/route.rs
 //! 07 | partition ..        where records with a key are                       produce/key_index.rs
+//! 08 | bucket ..           publishes with an idempotency key                  produce/idempotency.rs
 //! ```
 
 /// The cluster id.
@@ -27,6 +28,9 @@ pub(crate) const ROUTES: &[u8] = &[0x06];
 
 /// Where records with a key are.
 pub(crate) const KEY_INDEX: u8 = 0x07;
+
+/// What is remembered of publishes with an idempotency key.
+pub(crate) const IDEMPOTENCY: u8 = 0x08;
 
 /// The last queue id that was given out.
 pub(crate) const LAST_QUEUE_ID: &[u8] = &[0x02, 0x04];

@@ -16,7 +16,7 @@ use millstream_broker::Broker;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::api::queues::{admin, messages};
+use crate::api::queues::{ack_and_publish, admin, messages, settle};
 use crate::api::{groups, health, live, records, routes, topics};
 use crate::body::BodyBudget;
 use crate::guard::Guard;
@@ -154,10 +154,14 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/queues/{queue}/redrive", post(admin::redrive))
         .route("/v1/queues/{queue}/receive", post(messages::receive))
         .route("/v1/queues/{queue}/peek", get(messages::peek))
-        .route("/v1/queues/{queue}/ack", post(messages::ack))
-        .route("/v1/queues/{queue}/nack", post(messages::nack))
-        .route("/v1/queues/{queue}/reject", post(messages::reject))
-        .route("/v1/queues/{queue}/extend", post(messages::extend))
+        .route("/v1/queues/{queue}/ack", post(settle::ack))
+        .route("/v1/queues/{queue}/nack", post(settle::nack))
+        .route("/v1/queues/{queue}/reject", post(settle::reject))
+        .route("/v1/queues/{queue}/extend", post(settle::extend))
+        .route(
+            "/v1/queues/{queue}/ack-and-publish",
+            post(ack_and_publish::ack_and_publish),
+        )
         .route("/v1/live", get(live::follow))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -89,6 +89,11 @@ impl Payload {
 
     /// The body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.json_in_place()
+    }
+
+    /// The body as JSON, which borrows from the body.
+    pub(crate) fn json_in_place<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
         let media_type = self.media_type();
         if !media_type.is_empty() && !is_json(&media_type) {
             return Err(Problem::new(

@@ -4,7 +4,7 @@ use millstream_broker::BrokerError;
 use millstream_broker::groups::GroupError;
 use millstream_record::ErrorKind;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{KeyPosition, Kind, Problem};
 
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Problem {
@@ -12,7 +12,17 @@ impl From<BrokerError> for Problem {
         if kind == Kind::INTERNAL || kind == Kind::DAMAGED {
             tracing::error!(%error, "an http request failed");
         }
-        Problem::new(kind, error.to_string())
+        let position = match &error {
+            BrokerError::PositionMismatch { actual, .. } => {
+                let at = actual.map(|offset| KeyPosition::At(offset.get()));
+                Some(at.unwrap_or(KeyPosition::Nowhere))
+            }
+            _ => None,
+        };
+        Problem {
+            position,
+            ..Problem::new(kind, error.to_string())
+        }
     }
 }
 
@@ -42,6 +52,8 @@ fn broker_kind(error: &BrokerError) -> Kind {
         BrokerError::NoKeyIndex | BrokerError::KeyNeeded | BrokerError::KeyTooLong { .. } => {
             Kind::INVALID_RECORD
         }
+        BrokerError::IdempotencyKeyReused => Kind::IDEMPOTENCY_KEY_REUSED,
+        BrokerError::IdempotencyKeyLength(_) => Kind::BAD_HEADER,
         BrokerError::UnknownRoute(_) => Kind::UNKNOWN_ROUTE,
         BrokerError::RouteExists(_) => Kind::EXISTS,
         BrokerError::InvalidRoute(_) => Kind::INVALID_ROUTE,

@@ -20,7 +20,7 @@ const PREFLIGHT_SECONDS: &str = "600";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// What scripts may read of an answer beside its body.
-const EXPOSED: &str = "Location, Retry-After, Millstream-Partition, Millstream-Offset, Millstream-Timestamp, Millstream-Key";
+const EXPOSED: &str = "Location, Retry-After, Millstream-Partition, Millstream-Offset, Millstream-Timestamp, Millstream-Key, Idempotent-Replayed";
 
 const ANY: &str = "*";
 

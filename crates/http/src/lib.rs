@@ -27,5 +27,5 @@ mod settings;
 
 pub use listener::HttpListener;
 pub use openapi::openapi_document;
-pub use problem::{Kind, Problem};
+pub use problem::{KeyPosition, Kind, Problem};
 pub use settings::HttpSettings;

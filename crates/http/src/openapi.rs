@@ -8,7 +8,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use crate::api::queues::{admin, messages};
+use crate::api::queues::{ack_and_publish, admin, messages, settle};
 use crate::api::{groups, health, live, records, routes, topics};
 use crate::problem::{Document, PROBLEM_JSON};
 
@@ -47,10 +47,11 @@ use crate::problem::{Document, PROBLEM_JSON};
         admin::redrive,
         messages::receive,
         messages::peek,
-        messages::ack,
-        messages::nack,
-        messages::reject,
-        messages::extend,
+        settle::ack,
+        settle::nack,
+        settle::reject,
+        settle::extend,
+        ack_and_publish::ack_and_publish,
         live::follow,
         health::healthz,
         health::readyz,

@@ -76,6 +76,7 @@ kinds! {
     PRECONDITION_FAILED = PRECONDITION_FAILED, "precondition-failed", "Somebody else was first";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body or a record is too large";
     UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The content type is not one that is read here";
+    IDEMPOTENCY_KEY_REUSED = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key belongs to another request";
     INTERNAL = INTERNAL_SERVER_ERROR, "internal", "The server has made a mistake";
     DAMAGED = INTERNAL_SERVER_ERROR, "damaged", "Stored data is damaged";
     OVERLOADED = SERVICE_UNAVAILABLE, "overloaded", "The server is busy";
@@ -100,6 +101,18 @@ pub struct Problem {
     pub kind: Kind,
     /// What happened this time, and what to do.
     pub detail: Cow<'static, str>,
+    /// Where the key's last record is, if it was expected elsewhere.
+    pub position: Option<KeyPosition>,
+}
+
+/// Where a key's last record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum KeyPosition {
+    /// At that offset.
+    At(i64),
+    /// The key has no records.
+    Nowhere,
 }
 
 /// A refusal as a problem document (RFC 9457).
@@ -117,6 +130,10 @@ pub(crate) struct Document<'a> {
     pub(crate) detail: &'a str,
     /// The kind of refusal, stable, for programs.
     pub(crate) code: &'static str,
+    /// With `precondition-failed`: the offset of the key's last record, null if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub(crate) position: Option<KeyPosition>,
 }
 
 impl Problem {
@@ -125,6 +142,16 @@ impl Problem {
         Problem {
             kind,
             detail: detail.into(),
+            position: None,
+        }
+    }
+
+    /// The same, said of a part of the request.
+    #[must_use]
+    pub(crate) fn within(self, part: &str) -> Problem {
+        Problem {
+            detail: format!("{part}{}", self.detail).into(),
+            ..self
         }
     }
 
@@ -136,6 +163,7 @@ impl Problem {
             status: self.kind.status.as_u16(),
             detail: &self.detail,
             code: self.kind.code,
+            position: self.position,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }

@@ -81,9 +81,11 @@ fn code_of(error: &BrokerError) -> ErrorCode {
         | BrokerError::QueueFull { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
 
         // Asked for by other protocols only.
-        BrokerError::PositionMismatch { .. } | BrokerError::NoKeyIndex | BrokerError::KeyNeeded => {
-            ErrorCode::INVALID_REQUEST
-        }
+        BrokerError::PositionMismatch { .. }
+        | BrokerError::NoKeyIndex
+        | BrokerError::KeyNeeded
+        | BrokerError::IdempotencyKeyReused
+        | BrokerError::IdempotencyKeyLength(_) => ErrorCode::INVALID_REQUEST,
         BrokerError::KeyTooLong { .. } => ErrorCode::INVALID_RECORD,
         BrokerError::UnknownRoute(_)
         | BrokerError::RouteExists(_)

@@ -67,6 +67,18 @@ pub const ROUTED_TOPICS_MAX: usize = 1000;
 /// The longest key of a record in a topic with a key index: it is part of a key of the state table.
 pub const KEY_INDEX_KEY_BYTES_MAX: usize = 8 << 10;
 
+/// The longest idempotency key in bytes: a UUID has 36.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// For how long a publish with an idempotency key is remembered, in milliseconds: as SQS remembers deduplication ids.
+pub const IDEMPOTENCY_WINDOW_MS: i64 = 5 * 60 * 1_000;
+
+/// How often it is looked whether what is remembered of publishes can go, in milliseconds.
+pub const IDEMPOTENCY_TRIM_INTERVAL_MS: u64 = 60_000;
+
+/// So many entries of what is remembered of publishes are dropped in one commit.
+pub const IDEMPOTENCY_ENTRIES_DROPPED_AT_ONCE: usize = 1_000;
+
 /// The most records of one key that are read at once: each may lie in a pack of its own.
 pub const KEY_RECORDS_MAX: usize = 1000;
 

@@ -43,6 +43,15 @@ impl ExpectedPosition {
     }
 }
 
+/// Records of one key.
+#[derive(Debug, Clone)]
+pub struct KeyRecords {
+    /// The records, in order.
+    pub records: Vec<Record>,
+    /// Where to go on: what comes before it has been looked at.
+    pub next: Offset,
+}
+
 /// The keys of one partition's entries.
 pub(super) fn prefix(partition: PartitionId) -> BytesMut {
     let mut key = BytesMut::with_capacity(64);
@@ -198,17 +207,21 @@ impl Broker {
         from: Offset,
         records_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<Record>, BrokerError> {
+    ) -> Result<KeyRecords, BrokerError> {
         let (slot, log) = self.indexed(partition)?;
         let key = Bytes::copy_from_slice(key);
         let read = move || {
             let offsets = log.offsets();
             let mut found = Vec::new();
             let (mut bytes, from) = (0, from.max(offsets.log_start));
+            let mut next = offsets.last_stable.max(from);
             for offset in history(slot.state(), log.id(), &key, from)? {
                 let offset = offset?;
-                let full = found.len() >= records_max.min(KEY_RECORDS_MAX) || bytes >= bytes_max;
-                if full || offset >= offsets.last_stable {
+                if offset >= offsets.last_stable {
+                    break;
+                }
+                if found.len() >= records_max.min(KEY_RECORDS_MAX) || bytes >= bytes_max {
+                    next = offset;
                     break;
                 }
                 // Compaction, or retention, may have taken it away.
@@ -217,7 +230,10 @@ impl Broker {
                     found.push(record);
                 }
             }
-            Ok(found)
+            Ok(KeyRecords {
+                records: found,
+                next,
+            })
         };
         self.inner.blocking.run(read).await
     }

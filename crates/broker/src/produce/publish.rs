@@ -12,6 +12,7 @@ use millstream_store::{Append, Appended, Commit, PartitionId, Require};
 use smallvec::SmallVec;
 
 use super::accept::Accepted;
+use super::idempotency::{BatchPlace, Remember};
 use super::intake::Gone;
 use super::key_index::{self, ExpectedPosition};
 use crate::broker::Broker;
@@ -57,17 +58,30 @@ pub(crate) struct Rotor(AtomicU32);
 pub(crate) struct Composed {
     /// To be put into a commit, in this order and before any others.
     pub(crate) appends: SmallVec<[Append; 1]>,
+    /// The batches that hold the records, what routes make of them aside.
+    batches: SmallVec<[OwnBatch; 1]>,
     /// For each record, in the order in which they came.
     places: Vec<Place>,
+    /// How many answers the store has for the appends.
+    answers: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OwnBatch {
+    partition: u32,
+    /// Which of the appends.
+    append: usize,
+    /// Which of the answers of the store.
+    answer: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Which of the answers of the store.
-    appended: usize,
-    partition: u32,
+    /// Which of the batches.
+    batch: usize,
     /// The record's place in its batch.
     index: i64,
+    /// The one it gets: its own, or that of the append.
     timestamp: TimestampMs,
 }
 
@@ -97,14 +111,37 @@ impl Composed {
         let places = self.places.iter();
         places
             .map(|place| {
-                let appended = &appended[place.appended];
+                let batch = self.batches[place.batch];
+                let base = appended[batch.answer].base_offset;
                 Published {
-                    partition: place.partition,
-                    offset: Offset(appended.base_offset.get() + place.index),
-                    timestamp: appended.log_append_time.unwrap_or(place.timestamp),
+                    partition: batch.partition,
+                    offset: Offset(base.get() + place.index),
+                    timestamp: place.timestamp,
                 }
             })
             .collect()
+    }
+
+    /// How many answers of the store are for [`Composed::appends`].
+    pub(crate) fn answers(&self) -> usize {
+        self.answers
+    }
+
+    /// Has the commit remember the publish.
+    fn remember(&mut self, remember: &Remember) {
+        let places = self.places.iter().map(|place| BatchPlace {
+            batch: place.batch as u32,
+            timestamp: place.timestamp,
+        });
+        let places: Vec<_> = places.collect();
+        let partitions: Vec<_> = self.batches.iter().map(|batch| batch.partition).collect();
+        for (batch, mark) in self
+            .batches
+            .iter()
+            .zip(remember.marks(&partitions, &places))
+        {
+            self.appends[batch.append].marks.push(mark);
+        }
     }
 
     /// The bytes of its batches.
@@ -123,6 +160,16 @@ impl Broker {
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],
     ) -> Result<Vec<Published>, BrokerError> {
+        self.publish_and(topic, messages, None).await
+    }
+
+    /// The same; the commit remembers the publish if it is asked to.
+    pub(super) async fn publish_and(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+        remember: Option<&Remember>,
+    ) -> Result<Vec<Published>, BrokerError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
@@ -131,6 +178,9 @@ impl Broker {
         let mut gone = Gone::default();
         let mut composed = self.compose(topic, messages).await?;
         loop {
+            if let Some(remember) = remember {
+                composed.remember(remember);
+            }
             let _admission = self.admit(composed.size_bytes()).await;
             let commit = Commit {
                 appends: std::mem::take(&mut composed.appends),
@@ -173,10 +223,13 @@ impl Broker {
         let now = self.now();
         let partitions = topic.partitions();
         let (drafts, mut places) = self.draft(topic, messages, now)?;
-        let mut appends = SmallVec::with_capacity(drafts.len());
-        // Where among the answers of the store that of each draft is.
-        let mut answers = Vec::with_capacity(drafts.len());
-        let mut targets = 0;
+        let mut composed = Composed {
+            appends: SmallVec::with_capacity(drafts.len()),
+            batches: SmallVec::with_capacity(drafts.len()),
+            places: Vec::new(),
+            answers: 0,
+        };
+        let mut stamps: SmallVec<[Option<TimestampMs>; 4]> = SmallVec::new();
         for draft in drafts {
             let batch = draft
                 .builder
@@ -184,23 +237,27 @@ impl Broker {
                 .expect("a draft is begun with a record");
             let partition = &partitions[draft.partition as usize];
             let intake = self.intake(partition, gone.clone(), now)?;
-            answers.push(targets);
             let mut made = if intake.takes_long(&batch.bytes) {
                 self.unpack(move || intake.appends(batch.bytes)).await?
             } else {
                 intake.appends(batch.bytes)?
             };
             made[0].requires = draft.requires;
-            targets += made
-                .iter()
-                .map(|append| append.targets.len())
-                .sum::<usize>();
-            appends.extend(made);
+            stamps.push(made[0].stamp);
+            composed.batches.push(OwnBatch {
+                partition: draft.partition,
+                append: composed.appends.len(),
+                answer: composed.answers,
+            });
+            let targets = made.iter().map(|append| append.targets.len());
+            composed.answers += targets.sum::<usize>();
+            composed.appends.extend(made);
         }
         for place in &mut places {
-            place.appended = answers[place.appended];
+            place.timestamp = stamps[place.batch].unwrap_or(place.timestamp);
         }
-        Ok(Composed { appends, places })
+        composed.places = places;
+        Ok(composed)
     }
 
     fn draft(
@@ -261,8 +318,7 @@ impl Broker {
                 drafts.len() - 1
             });
             places.push(Place {
-                appended: at,
-                partition,
+                batch: at,
                 index: drafts[at].builder.record_count().into(),
                 timestamp,
             });

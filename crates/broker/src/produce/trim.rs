@@ -96,7 +96,8 @@ fn trim_partition(slot: &Slot, id: PartitionId, known: &KeyIndexTrim) -> Result<
     Ok(())
 }
 
-fn drop_piece(slot: &Slot, deletes: Vec<Bytes>) -> Result<(), BrokerError> {
+/// Drops some entries of the state table.
+pub(super) fn drop_piece(slot: &Slot, deletes: Vec<Bytes>) -> Result<(), BrokerError> {
     if !deletes.is_empty() {
         // What a crash brings back is dropped again.
         drop(slot.commit(Commit {

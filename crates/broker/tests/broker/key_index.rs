@@ -27,7 +27,7 @@ impl Server {
         let read = self
             .broker
             .read_key(partition, key.as_bytes(), Offset(from), 1000, 1 << 20);
-        let records = read.await.unwrap();
+        let records = read.await.unwrap().records;
         let text = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
         records
             .into_iter()
@@ -187,7 +187,7 @@ async fn no_update_is_lost() {
                         .read_key(&partition, b"sum", from, 1, 1000)
                         .await
                         .unwrap();
-                    let sum = read.first().map_or(0, |record| {
+                    let sum = read.records.first().map_or(0, |record| {
                         let text = String::from_utf8(record.value.clone().unwrap().to_vec());
                         text.unwrap().parse::<u32>().unwrap()
                     });

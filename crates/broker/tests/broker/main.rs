@@ -6,6 +6,7 @@ mod crash;
 mod fetch;
 mod fetch_memory;
 mod fetch_model;
+mod idempotency;
 mod key_index;
 mod live;
 mod offsets;

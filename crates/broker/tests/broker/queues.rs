@@ -350,16 +350,16 @@ async fn acknowledging_and_publishing_happen_together_or_not_at_all() {
     let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
     ack(&queue, &received[..1]).await;
     let refused = queue
-        .ack_and_publish(&receipts, &target, &[message("r")])
+        .ack_and_publish(&receipts, &[(Arc::clone(&target), vec![message("r")])])
         .await;
     assert!(matches!(refused, Err(QueueError::Receipt { index: 0, .. })));
     assert_eq!(target.partition(0).unwrap().offsets().log_end, Offset(0));
     assert_eq!(queue.describe().unwrap().depth.open, 1);
     let published = queue
-        .ack_and_publish(&receipts[1..], &target, &[message("r")])
+        .ack_and_publish(&receipts[1..], &[(Arc::clone(&target), vec![message("r")])])
         .await
         .unwrap();
-    assert_eq!(published[0].offset, Offset(0));
+    assert_eq!(published[0][0].offset, Offset(0));
     assert_eq!(queue.describe().unwrap().depth.open, 0);
 }
 

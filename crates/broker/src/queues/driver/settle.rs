@@ -16,7 +16,7 @@ use crate::topics::TopicHandle;
 
 /// What was acknowledged and published in one commit.
 struct Acked {
-    published: Vec<Published>,
+    published: Vec<Vec<Published>>,
     durable: Ticket,
 }
 
@@ -57,24 +57,33 @@ impl QueueHandle {
         .await
     }
 
-    /// Records are done, and others are published: both or neither. If any receipt is refused, nothing happens.
+    /// Records are done, and others are published: both or neither. If any receipt is refused, nothing happens. Says where
+    /// the records went, topic by topic.
     pub async fn ack_and_publish(
         &self,
         receipts: &[Receipt],
-        topic: &Arc<TopicHandle>,
-        messages: &[NewMessage],
-    ) -> Result<Vec<Published>, QueueError> {
+        publishes: &[(Arc<TopicHandle>, Vec<NewMessage>)],
+    ) -> Result<Vec<Vec<Published>>, QueueError> {
         let broker = &self.broker;
-        let (mut gone, own) = (Gone::default(), &topic.current().partitions);
+        let mut own = Vec::new();
+        for (topic, messages) in publishes {
+            broker.check_room(topic.id(), messages.len() as u64)?;
+            own.extend_from_slice(&topic.current().partitions);
+        }
+        let mut gone = Gone::default();
         loop {
-            let composed = broker.compose_without(topic, messages, &gone).await?;
-            let _admission = broker.admit(composed.size_bytes()).await;
+            let mut composed = Vec::with_capacity(publishes.len());
+            for (topic, messages) in publishes {
+                composed.push(broker.compose_without(topic, messages, &gone).await?);
+            }
+            let bytes = composed.iter().map(Composed::size_bytes).sum();
+            let _admission = broker.admit(bytes).await;
             match self.ack_beside(receipts, composed)? {
                 Ok(acked) => {
                     acked.durable.await.map_err(BrokerError::from)?;
                     return Ok(acked.published);
                 }
-                Err(error) if gone.note(&error, own) => {}
+                Err(error) if gone.note(&error, &own) => {}
                 Err(error) => return Err(BrokerError::from(error).into()),
             }
         }
@@ -84,7 +93,7 @@ impl QueueHandle {
     fn ack_beside(
         &self,
         receipts: &[Receipt],
-        mut composed: Composed,
+        mut composed: Vec<Composed>,
     ) -> Result<Result<Acked, CommitError>, QueueError> {
         let mut state = self.cell.state.lock();
         state.check_open()?;
@@ -93,8 +102,9 @@ impl QueueHandle {
             checked.map_err(|error| QueueError::Receipt { index, error })?;
         }
         let now = self.broker.now();
+        let appends = composed.iter_mut().flat_map(|one| one.appends.drain(..));
         let commit = Commit {
-            appends: std::mem::take(&mut composed.appends),
+            appends: appends.collect(),
             ..Commit::default()
         };
         let sequenced = self.cell.perform_beside(
@@ -104,9 +114,18 @@ impl QueueHandle {
             self.cell.durability,
             |machine, effects| machine.ack(receipts, now, &mut Answers::new(), effects),
         );
-        Ok(sequenced.map(|sequenced| Acked {
-            published: composed.published(&sequenced.appends),
-            durable: sequenced.durable,
+        self.cell.work.notify_one();
+        Ok(sequenced.map(|sequenced| {
+            let mut rest = &sequenced.appends[..];
+            let published = composed.iter().map(|one| {
+                let (own, others) = rest.split_at(one.answers());
+                rest = others;
+                one.published(own)
+            });
+            Acked {
+                published: published.collect(),
+                durable: sequenced.durable,
+            }
         }))
     }
 

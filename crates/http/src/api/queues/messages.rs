@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use millstream_broker::queues::machine::{Answers, ReceiptError, RecordState, Retry};
-use millstream_broker::queues::{ConsumerId, QueueHandle, Receipt, ReceiptText, ReceiveSpec};
-use millstream_limits::{HTTP_RECORDS_MAX, QUEUE_RECEIVE_RECORDS_MAX};
+use millstream_broker::queues::machine::RecordState;
+use millstream_broker::queues::{ConsumerId, ReceiveSpec};
+use millstream_limits::QUEUE_RECEIVE_RECORDS_MAX;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,7 +15,7 @@ use super::find;
 use crate::app::App;
 use crate::body::Payload;
 use crate::extract::{InPath, InQuery};
-use crate::json::{Json, JsonBuffer};
+use crate::json::JsonBuffer;
 use crate::problem::{Kind, Problem};
 
 /// How long a message is held unless the request says so.
@@ -54,57 +54,6 @@ pub(crate) struct ReceivedSchema {
     /// The messages; none if there were none.
     #[schema(value_type = Vec<Object>)]
     messages: Vec<()>,
-}
-
-/// Receipts of messages.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Receipts {
-    /// The receipts that came with the messages.
-    #[schema(max_items = 10_000)]
-    receipts: Vec<String>,
-}
-
-/// Messages to give back.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NackRequest {
-    /// The receipts that came with the messages.
-    #[schema(max_items = 10_000)]
-    receipts: Vec<String>,
-    /// When they are delivered again, in milliseconds from now; what the retry policy says, if left out.
-    delay_ms: Option<u64>,
-}
-
-/// Messages to hold for longer.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExtendRequest {
-    /// The receipts that came with the messages.
-    #[schema(max_items = 10_000)]
-    receipts: Vec<String>,
-    /// For how long from now, in milliseconds.
-    #[schema(maximum = 43_200_000)]
-    visibility_ms: u64,
-}
-
-/// One result for each receipt, in order.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Results {
-    results: Vec<ReceiptResult>,
-}
-
-/// What became of a receipt.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ReceiptResult {
-    /// Whether it was taken.
-    ok: bool,
-    /// Why not: `finished`, `superseded`, `lapsed`, `unknown` or `invalid`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    /// The same for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
 }
 
 /// Which messages to look at.
@@ -175,76 +124,6 @@ pub(crate) async fn receive(
     Ok(json.into_response())
 }
 
-/// Acknowledge messages: they are done.
-#[utoipa::path(post, path = "/v1/queues/{queue}/ack", tag = "queues", operation_id = "ack",
-    params(("queue" = String, Path, description = "The queue's name.")), request_body = Receipts,
-    responses((status = 200, description = "What became of each receipt.", body = Results)))]
-pub(crate) async fn ack(
-    State(app): State<Arc<App>>,
-    InPath(name): InPath<String>,
-    payload: Payload,
-) -> Result<Json<Results>, Problem> {
-    let queue = find(&app.broker, &name)?;
-    let asked: Receipts = payload.json()?;
-    let parsed = Parsed::new(&queue, &asked.receipts)?;
-    let answers = queue.ack(&parsed.receipts).await?;
-    Ok(parsed.results(answers))
-}
-
-/// Give messages back, to be delivered again.
-#[utoipa::path(post, path = "/v1/queues/{queue}/nack", tag = "queues", operation_id = "nack",
-    params(("queue" = String, Path, description = "The queue's name.")), request_body = NackRequest,
-    responses((status = 200, description = "What became of each receipt.", body = Results)))]
-pub(crate) async fn nack(
-    State(app): State<Arc<App>>,
-    InPath(name): InPath<String>,
-    payload: Payload,
-) -> Result<Json<Results>, Problem> {
-    let queue = find(&app.broker, &name)?;
-    let asked: NackRequest = payload.json()?;
-    let parsed = Parsed::new(&queue, &asked.receipts)?;
-    let retry = match asked.delay_ms {
-        None => Retry::AsPolicySays,
-        Some(0) => Retry::Now,
-        Some(delay_ms) => Retry::After(delay_ms),
-    };
-    let answers = queue.nack(&parsed.receipts, retry).await?;
-    Ok(parsed.results(answers))
-}
-
-/// Give messages up: they go to the dead letters.
-#[utoipa::path(post, path = "/v1/queues/{queue}/reject", tag = "queues", operation_id = "reject",
-    params(("queue" = String, Path, description = "The queue's name.")), request_body = Receipts,
-    responses((status = 200, description = "What became of each receipt.", body = Results)))]
-pub(crate) async fn reject(
-    State(app): State<Arc<App>>,
-    InPath(name): InPath<String>,
-    payload: Payload,
-) -> Result<Json<Results>, Problem> {
-    let queue = find(&app.broker, &name)?;
-    let asked: Receipts = payload.json()?;
-    let parsed = Parsed::new(&queue, &asked.receipts)?;
-    let answers = queue.reject(&parsed.receipts).await?;
-    Ok(parsed.results(answers))
-}
-
-/// Hold messages for longer.
-#[utoipa::path(post, path = "/v1/queues/{queue}/extend", tag = "queues", operation_id = "extend",
-    params(("queue" = String, Path, description = "The queue's name.")), request_body = ExtendRequest,
-    responses((status = 200, description = "What became of each receipt.", body = Results)))]
-pub(crate) async fn extend(
-    State(app): State<Arc<App>>,
-    InPath(name): InPath<String>,
-    payload: Payload,
-) -> Result<Json<Results>, Problem> {
-    let queue = find(&app.broker, &name)?;
-    let asked: ExtendRequest = payload.json()?;
-    let parsed = Parsed::new(&queue, &asked.receipts)?;
-    let visibility_ms = visibility(asked.visibility_ms)?;
-    let answers = queue.extend(&parsed.receipts, visibility_ms).await?;
-    Ok(parsed.results(answers))
-}
-
 /// Look at messages without receiving them.
 #[utoipa::path(get, path = "/v1/queues/{queue}/peek", tag = "queues", operation_id = "peek",
     params(("queue" = String, Path, description = "The queue's name."), PeekQuery),
@@ -285,73 +164,8 @@ pub(crate) async fn peek(
     Ok(json.into_response())
 }
 
-/// Receipts as they were sent: those that are some, and which those are.
-struct Parsed {
-    receipts: Vec<Receipt>,
-    is_receipt: Vec<bool>,
-}
-
-impl Parsed {
-    fn new(queue: &QueueHandle, texts: &[String]) -> Result<Self, Problem> {
-        if texts.len() > HTTP_RECORDS_MAX {
-            let detail = format!(
-                "{} receipts are more than the {HTTP_RECORDS_MAX} that one request takes; send fewer at once",
-                texts.len()
-            );
-            return Err(Problem::new(Kind::TOO_LARGE, detail));
-        }
-        let mut parsed = Self {
-            receipts: Vec::with_capacity(texts.len()),
-            is_receipt: Vec::with_capacity(texts.len()),
-        };
-        for text in texts {
-            let receipt = text.parse::<ReceiptText>().ok();
-            let receipt = receipt.filter(|text| text.queue == queue.id());
-            parsed.is_receipt.push(receipt.is_some());
-            parsed.receipts.extend(receipt.map(|text| text.receipt));
-        }
-        Ok(parsed)
-    }
-
-    fn results(&self, answers: Answers) -> Json<Results> {
-        let mut answers = answers.into_iter();
-        let result = |is_receipt: &bool| {
-            let refused = match is_receipt.then(|| answers.next()).flatten() {
-                Some(Ok(())) => {
-                    return ReceiptResult {
-                        ok: true,
-                        code: None,
-                        detail: None,
-                    };
-                }
-                Some(Err(error)) => (code(error), error.to_string()),
-                None => (
-                    "invalid",
-                    "this is no receipt of this queue; hand in what came with the message"
-                        .to_owned(),
-                ),
-            };
-            ReceiptResult {
-                ok: false,
-                code: Some(refused.0),
-                detail: Some(refused.1),
-            }
-        };
-        let results = self.is_receipt.iter().map(result).collect();
-        Json(Results { results })
-    }
-}
-
-fn code(error: ReceiptError) -> &'static str {
-    match error {
-        ReceiptError::Finished => "finished",
-        ReceiptError::Superseded => "superseded",
-        ReceiptError::Lapsed => "lapsed",
-        ReceiptError::Unknown => "unknown",
-    }
-}
-
-fn visibility(ms: u64) -> Result<u64, Problem> {
+/// How long messages are held, checked.
+pub(super) fn visibility(ms: u64) -> Result<u64, Problem> {
     bounded("visibility_ms", ms, 0, VISIBILITY_MS_MAX)
 }
 

@@ -1,7 +1,10 @@
-//! Queues: making them and looking at them ([`admin`]), receiving from them and settling what was received ([`messages`]).
+//! Queues: making them and looking at them ([`admin`]), receiving from them ([`messages`]), and
+//! saying what became of what was received ([`settle`], [`ack_and_publish`]).
 
+pub(crate) mod ack_and_publish;
 pub(crate) mod admin;
 pub(crate) mod messages;
+pub(crate) mod settle;
 
 use millstream_broker::Broker;
 use millstream_broker::queues::{QueueError, QueueHandle};

@@ -89,10 +89,8 @@ pub(super) fn batch(
         serde_json::from_slice(&payload.bytes).map_err(|error| bad_json(&error))?;
     check_count(events.len())?;
     let read = |(at, event)| {
-        let mut message = from_json(event).map_err(|problem| Problem {
-            detail: format!("event {at}: {}", problem.detail).into(),
-            ..problem
-        })?;
+        let mut message =
+            from_json(event).map_err(|problem| problem.within(&format!("event {at}: ")))?;
         super::message::Options::default().apply(&mut message, now_ms)?;
         Ok(message)
     };

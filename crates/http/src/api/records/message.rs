@@ -10,13 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use millstream_broker::headers;
-use millstream_broker::produce::NewMessage;
+use millstream_broker::produce::{ExpectedPosition, NewMessage};
 use millstream_limits::HTTP_RECORDS_MAX;
-use millstream_record::TimestampMs;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use millstream_record::{Offset, TimestampMs};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use crate::body::{Object, bad_json};
 use crate::problem::{Kind, Problem};
@@ -24,6 +23,7 @@ use crate::problem::{Kind, Problem};
 /// What a record may say beside its content.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
+    pub(crate) expected: Option<Expected>,
     pub(crate) partition: Option<u32>,
     pub(crate) timestamp: Option<i64>,
     pub(crate) priority: Option<u8>,
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 /// One record, as it stands in the body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonRecord<'a> {
+pub(crate) struct JsonRecord<'a> {
     #[serde(borrow, default)]
     key: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -60,6 +60,8 @@ struct JsonRecord<'a> {
     expires_at: Option<i64>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
+    #[serde(default)]
+    expected: Option<Expected>,
 }
 
 #[derive(Deserialize)]
@@ -99,93 +101,48 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonHeaders<'a> {
     }
 }
 
+/// Where the last record of the key has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expected(ExpectedPosition);
+
+impl<'de> Deserialize<'de> for Expected {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OffsetOrAbsent;
+        impl Visitor<'_> for OffsetOrAbsent {
+            type Value = Expected;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an offset or \"absent\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, offset: u64) -> Result<Expected, E> {
+                let offset = i64::try_from(offset);
+                let offset = offset.map_err(|_| E::custom("no offset is so large"))?;
+                Ok(Expected(ExpectedPosition::At(Offset(offset))))
+            }
+
+            // Queries have text only.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Expected, E> {
+                match text.parse() {
+                    Ok(offset) => self.visit_u64(offset),
+                    Err(_) if text == "absent" => Ok(Expected(ExpectedPosition::Absent)),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(OffsetOrAbsent)
+    }
+}
+
 /// A string, borrowed where it can be.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Encoded<'a> {
     #[serde(borrow)]
     base64: Cow<'a, str>,
-}
-
-/// A record to publish. Its value is a text, any other JSON (which is kept as it is written), or bytes in base64.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Record, example = json!({"key": "customer-7", "value": {"order": 1}, "headers": {"source": "web"}}))]
-pub(crate) struct RecordSchema {
-    /// Text, or `{"base64": "…"}`.
-    #[schema(value_type = Option<BytesSchema>)]
-    key: Option<()>,
-    /// Any JSON. A string stands for its text, `{"base64": "…"}` for bytes, null for no value (which deletes the key on a
-    /// compacted topic); everything else is kept as it is written.
-    #[schema(value_type = Option<serde_json::Value>)]
-    value: Option<()>,
-    /// By name: text, `{"base64": "…"}`, null, or an array of these.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, serde_json::Value>>)]
-    headers: Option<()>,
-    /// When it was made, in milliseconds since the epoch; now if left out.
-    #[schema(minimum = 0)]
-    timestamp: Option<i64>,
-    /// Where it goes; the key decides if left out.
-    partition: Option<u32>,
-    /// From 0 to 9, the highest first, in queues with priorities.
-    #[schema(maximum = 9)]
-    priority: Option<u8>,
-    /// Queues with delays do not deliver it before this time has passed.
-    delay_ms: Option<u64>,
-    /// Or before this moment, in milliseconds since the epoch.
-    #[schema(minimum = 0)]
-    deliver_at: Option<i64>,
-    /// Queues that mind it let the record expire after this time.
-    ttl_ms: Option<u64>,
-    /// Or at this moment, in milliseconds since the epoch.
-    #[schema(minimum = 0)]
-    expires_at: Option<i64>,
-    /// Queues that deduplicate drop what repeats an id. Text, or `{"base64": "…"}`.
-    #[schema(value_type = Option<BytesSchema>)]
-    id: Option<()>,
-}
-
-/// Text, or bytes in base64.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Bytes)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what is read and written by hand")]
-pub(crate) enum BytesSchema {
-    /// Text.
-    Text(String),
-    /// Bytes that are not text.
-    Encoded(EncodedSchema),
-}
-
-/// Bytes in base64.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Base64)]
-pub(crate) struct EncodedSchema {
-    /// The bytes.
-    base64: String,
-}
-
-/// Several records to publish at once: all of them or none.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Records)]
-pub(crate) struct RecordsSchema {
-    /// The records.
-    #[schema(max_items = 10_000)]
-    records: Vec<RecordSchema>,
-}
-
-/// One record or several.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Publish)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "it describes what is read by hand")]
-pub(crate) enum PublishSchema {
-    /// One.
-    One(RecordSchema),
-    /// Several.
-    Several(RecordsSchema),
 }
 
 /// Reads the body of a publish: one record, or `{"records": […]}`.
@@ -198,13 +155,19 @@ pub(crate) fn parse(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, Proble
     let Object(batch): Object<JsonBatch<'_>> =
         serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
     check_count(batch.records.len())?;
+    messages(body, &batch.records, now_ms)
+}
+
+/// What is to be published, of records that stand in `body`.
+pub(crate) fn messages(
+    body: &Bytes,
+    records: &[Object<JsonRecord<'_>>],
+    now_ms: i64,
+) -> Result<Vec<NewMessage>, Problem> {
     let read = |(at, Object(record)): (usize, &Object<JsonRecord<'_>>)| {
-        message(body, record, now_ms).map_err(|problem| Problem {
-            detail: format!("records[{at}]: {}", problem.detail).into(),
-            ..problem
-        })
+        message(body, record, now_ms).map_err(|problem| problem.within(&format!("records[{at}]: ")))
     };
-    batch.records.iter().enumerate().map(read).collect()
+    records.iter().enumerate().map(read).collect()
 }
 
 /// Refuses more records than fit one publish.
@@ -237,6 +200,7 @@ fn is_batch(body: &[u8]) -> bool {
 
 fn message(body: &Bytes, record: &JsonRecord<'_>, now_ms: i64) -> Result<NewMessage, Problem> {
     let options = Options {
+        expected: record.expected,
         partition: record.partition,
         timestamp: record.timestamp,
         priority: record.priority,
@@ -397,6 +361,7 @@ impl Options {
         let deliver_at = moment(["delay_ms", "deliver_at"], self.delay_ms, self.deliver_at)?;
         let expires_at = moment(["ttl_ms", "expires_at"], self.ttl_ms, self.expires_at)?;
         message.partition = self.partition;
+        message.expected = self.expected.map(|Expected(position)| position);
         message.timestamp = self.timestamp.map(TimestampMs);
         let mut push = |name: &'static str, value: Option<Bytes>| {
             if let Some(value) = value {
@@ -423,118 +388,5 @@ impl Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(body: &str) -> Vec<NewMessage> {
-        parse(&Bytes::copy_from_slice(body.as_bytes()), 1_000).unwrap()
-    }
-
-    fn refused(body: &str) -> Problem {
-        parse(&Bytes::copy_from_slice(body.as_bytes()), 1_000).unwrap_err()
-    }
-
-    fn value(body: &str) -> Option<Bytes> {
-        parsed(body).remove(0).value
-    }
-
-    #[test]
-    fn values_stand_for_what_they_look_like() {
-        for (json, bytes) in [
-            (r#""text""#, &b"text"[..]),
-            (r#""""#, b""),
-            (r#""a\n\"\u00e9""#, "a\n\"é".as_bytes()),
-            (r#"{"base64":"AP8="}"#, b"\x00\xff"),
-            (r#"{ "base64" : "" }"#, b""),
-            (
-                r#"{"base64":"AP8=","more":1}"#,
-                br#"{"base64":"AP8=","more":1}"#,
-            ),
-            (r#"{"a": [1, 2.50]}"#, br#"{"a": [1, 2.50]}"#),
-            ("12.50", b"12.50"),
-            ("true", b"true"),
-            ("[]", b"[]"),
-        ] {
-            let body = format!("{{\"value\": {json} }}");
-            assert_eq!(value(&body).as_deref(), Some(bytes), "{json}");
-        }
-        assert_eq!(value(r#"{"value":null}"#), None);
-        assert_eq!(value("{}"), None);
-    }
-
-    #[test]
-    fn values_share_the_memory_of_the_body() {
-        let body = Bytes::from(r#"{"value":"a long enough text"}"#);
-        let value = parse(&body, 0).unwrap().remove(0).value.unwrap();
-        assert!(body.as_ptr_range().contains(&value.as_ptr()));
-    }
-
-    #[test]
-    fn a_record_says_where_and_when() {
-        let body = r#"{"key":"k","headers":{"b":"1","a":["2",null,{"base64":"/w=="}]},"timestamp":5,"partition":3,
-            "priority":9,"delay_ms":500,"expires_at":7000,"id":"seven"}"#;
-        let message = parsed(body).remove(0);
-        assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
-        assert_eq!(message.partition, Some(3));
-        assert_eq!(message.timestamp, Some(TimestampMs(5)));
-        let headers: Vec<_> = message
-            .headers
-            .iter()
-            .map(|(name, value)| (&name[..], value.as_deref()))
-            .collect();
-        let expected: Vec<(&[u8], Option<&[u8]>)> = vec![
-            (b"b", Some(b"1")),
-            (b"a", Some(b"2")),
-            (b"a", None),
-            (b"a", Some(b"\xff")),
-            (b"millstream.priority", Some(b"9")),
-            (b"millstream.deliver-at", Some(b"1500")),
-            (b"millstream.expires-at", Some(b"7000")),
-            (b"millstream.id", Some(b"seven")),
-        ];
-        assert_eq!(headers, expected);
-    }
-
-    #[test]
-    fn batches_are_told_by_their_only_member() {
-        assert_eq!(parsed(r#" { "records" : [{"value":"a"},{}] }"#).len(), 2);
-        assert!(parsed(r#"{"records":[]}"#).is_empty());
-        let problem = refused(r#"{"records":[{},{"key":1}]}"#);
-        assert!(
-            problem.detail.starts_with("records[1]: key is 1"),
-            "{problem:?}"
-        );
-        assert_eq!(
-            refused(r#"{"records":[{}],"value":1}"#).kind,
-            Kind::BAD_JSON
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused_with_its_place() {
-        for (body, said) in [
-            ("", "EOF"),
-            ("{\"value\":", "EOF"),
-            ("[]", "expected"),
-            ("7", "expected"),
-            ("{\"valeu\":1}", "unknown field `valeu`"),
-            ("{\"key\":7}", "key is 7"),
-            ("{\"key\":{\"base64\":\"?\"}}", "key is"),
-            ("{\"value\":{\"base64\":\"?\"}}", "not base64"),
-            ("{\"headers\":{\"a\":1}}", "header \"a\" is 1"),
-            ("{\"headers\":[]}", "an object of headers"),
-            ("{\"value\":1,\"value\":2}", "duplicate field"),
-            ("{\"priority\":300}", "u8"),
-            ("{\"records\":[[]]}", "an object"),
-            ("{\"priority\":10}", "from 0 to 9"),
-            ("{\"timestamp\":-1}", "before the epoch"),
-            ("{\"delay_ms\":1,\"deliver_at\":2}", "exclude"),
-            ("{\"value\":\"\\ud800\"}", "surrogate"),
-        ] {
-            let problem = refused(body);
-            assert!(problem.detail.contains(said), "{body}: {problem:?}");
-        }
-        let bytes = Bytes::from_static(b"{\"value\":\"\xff\"}");
-        assert_eq!(parse(&bytes, 0).unwrap_err().kind, Kind::BAD_JSON);
-    }
-}
+#[path = "message_tests.rs"]
+mod tests;

@@ -5,9 +5,10 @@
 
 mod cloudevents;
 pub(crate) mod message;
-mod publish;
+pub(crate) mod publish;
 mod raw;
 mod read;
+pub(crate) mod schema;
 
 pub(crate) use publish::{__path_publish, publish};
 pub(crate) use read::{__path_by_key, __path_read, __path_trim, by_key, read, trim};

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use millstream_broker::produce::{NewMessage, Published};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Uri};
+use millstream_broker::produce::{IdempotencyKey, NewMessage, Published};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::message::{self, PublishSchema};
+use super::message::{self, Expected};
+use super::schema::{ExpectedSchema, PublishSchema};
 use super::{cloudevents, raw};
 use crate::api::topics;
 use crate::app::App;
@@ -16,6 +19,12 @@ use crate::body::Payload;
 use crate::extract::{InPath, InQuery};
 use crate::json::JsonBuffer;
 use crate::problem::{Kind, Problem};
+
+/// The request header that says which requests are the same one sent again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The header of an answer that was given before.
+const REPLAYED: &str = "idempotent-replayed";
 
 /// What a raw body or an event does not say itself.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
@@ -44,6 +53,10 @@ pub(crate) struct PublishQuery {
     pub(crate) expires_at: Option<i64>,
     /// Queues that deduplicate drop what repeats an id.
     pub(crate) id: Option<String>,
+    /// Where the last record of the key has to be, otherwise nothing is published (412): its offset, or `absent` for a key
+    /// without records. For topics with `millstream.key.index`.
+    #[param(value_type = Option<ExpectedSchema>)]
+    pub(crate) expected: Option<Expected>,
 }
 
 /// Where records went.
@@ -73,8 +86,12 @@ pub(crate) struct PublishedRecordSchema {
 /// Answered when they are as durable as the topic promises. `application/json` is read as a record or as `{"records": […]}`;
 /// `application/cloudevents+json`, `application/cloudevents-batch+json` and bodies with `ce-` headers as CloudEvents 1.0;
 /// any other body is the value of one record, whose headers are the request headers that begin with `Millstream-Header-`.
+///
+/// With an `Idempotency-Key`, the same request sent again within five minutes is answered the same, and publishes nothing.
 #[utoipa::path(post, path = "/v1/topics/{topic}/records", tag = "records", operation_id = "publish",
-    params(("topic" = String, Path, description = "The topic's name."), PublishQuery),
+    params(("topic" = String, Path, description = "The topic's name."), PublishQuery,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "Unlike that of any other request: the same request may then be sent again.")),
     request_body(content(
         (PublishSchema = "application/json"),
         (String = "application/octet-stream"),
@@ -85,12 +102,52 @@ pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     InPath(name): InPath<String>,
     InQuery(query): InQuery<PublishQuery>,
+    uri: Uri,
     payload: Payload,
 ) -> Result<Response, Problem> {
     let topic = topics::find(&app.broker, &name)?;
+    let key = idempotency_key(&payload, uri.query())?;
     let messages = messages(&payload, query, app.now_ms())?;
-    let published = app.broker.publish(&topic, &messages).await?;
-    Ok(answer(&name, &published))
+    let Some(key) = key else {
+        let published = app.broker.publish(&topic, &messages).await?;
+        return Ok(answer(&name, &published));
+    };
+    let published = app.broker.publish_once(&topic, messages, key).await?;
+    let mut response = answer(&name, &published.records);
+    if published.replayed {
+        let replayed = HeaderValue::from_static("true");
+        response.headers_mut().insert(REPLAYED, replayed);
+    }
+    Ok(response)
+}
+
+/// The idempotency key, if the request has one, with what makes the request the same or another.
+fn idempotency_key(
+    payload: &Payload,
+    query: Option<&str>,
+) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut keys = payload.headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else {
+        return Ok(None);
+    };
+    if keys.next().is_some() {
+        let detail = "a request has one Idempotency-Key header, not several";
+        return Err(Problem::new(Kind::BAD_HEADER, detail));
+    }
+    let says = |name: &&HeaderName| {
+        let name = name.as_str();
+        name == "content-type" || name.starts_with("millstream-") || name.starts_with("ce-")
+    };
+    let mut names: Vec<_> = payload.headers.keys().filter(says).collect();
+    names.sort_unstable_by_key(|name| name.as_str());
+    let headers = names.into_iter().flat_map(|name| {
+        let values = payload.headers.get_all(name).iter();
+        values.flat_map(|value| [name.as_str().as_bytes(), value.as_bytes()])
+    });
+    let query = query.unwrap_or_default().as_bytes();
+    let request = headers.chain([query, &payload.bytes]);
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    Ok(Some(IdempotencyKey::new(key, request)?))
 }
 
 /// The records of a body.

@@ -62,6 +62,7 @@ pub(super) fn finish(
 /// The key, and the rest.
 pub(super) fn split(query: PublishQuery) -> (Option<Bytes>, Options) {
     let options = Options {
+        expected: query.expected,
         partition: query.partition,
         timestamp: query.timestamp,
         priority: query.priority,

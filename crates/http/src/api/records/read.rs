@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::message::BytesSchema;
+use super::schema::BytesSchema;
 use crate::api::topics;
 use crate::app::App;
 use crate::extract::{InPath, InQuery};
@@ -193,7 +193,8 @@ pub(crate) async fn read(
 
 /// Read the records of one key, in order.
 ///
-/// Looks through a bounded part of the partition at a time: go on from `next_offset` until that is `latest`.
+/// Go on from `next_offset` until that is `latest`. A topic with `millstream.key.index` knows where they are, and up to
+/// 1,000 come at a time; another one is looked through, a bounded part at a time.
 #[utoipa::path(get, path = "/v1/topics/{topic}/records", tag = "records", operation_id = "read_key",
     params(("topic" = String, Path, description = "The topic's name."), KeyQuery),
     responses((status = 200, description = "What was found.", body = ReadSchema)))]
@@ -220,13 +221,39 @@ pub(crate) async fn by_key(
         .partition
         .unwrap_or_else(|| partition_of_key(&key, topic.partition_count() as i32) as u32);
     let partition = find(&app, &name, index)?;
+    let (from, max) = (query.offset.map(Offset), count(query.max)?);
+    let from = from.unwrap_or(partition.offsets().log_start);
+    if topic.current().settings.values().key_index {
+        return indexed(&app, &name, &partition, &key, from, max).await;
+    }
     let wanted = Wanted {
-        from: query.offset.map_or(partition.offsets().log_start, Offset),
-        records_max: count(query.max)?,
+        from,
+        records_max: max,
         bytes_max: HTTP_READ_BYTES_MAX,
         key: Some(key),
     };
     answer(&app, &name, &partition, wanted, Duration::ZERO).await
+}
+
+/// The same where the topic knows where the records of each key are.
+async fn indexed(
+    app: &App,
+    name: &str,
+    partition: &PartitionHandle,
+    key: &[u8],
+    from: Offset,
+    max: usize,
+) -> Result<Response, Problem> {
+    let read = app
+        .broker
+        .read_key(partition, key, from, max, HTTP_READ_BYTES_MAX)
+        .await?;
+    let mut found = Found::new(name, partition.index(), 256 * read.records.len());
+    for record in &read.records {
+        found.add(name, partition.index(), record);
+    }
+    found.next = read.next;
+    Ok(found.into_response(partition))
 }
 
 /// Delete a partition's first records.
@@ -405,17 +432,7 @@ fn write(
     fetched: &Fetched,
 ) -> Result<Found, Problem> {
     let bytes: usize = fetched.slices.iter().map(Bytes::len).sum();
-    let mut found = Found {
-        json: JsonBuffer::with_capacity(256 + bytes.min(wanted.bytes_max) * 5 / 4),
-        count: 0,
-        bytes: 0,
-        next: from,
-    };
-    found.json.raw("{\"topic\":");
-    found.json.text(topic);
-    found.json.raw(",\"partition\":");
-    found.json.number(partition);
-    found.json.raw(",\"records\":[");
+    let mut found = Found::new(topic, partition, bytes.min(wanted.bytes_max) * 5 / 4);
     found.next = each_record(fetched, from, |record| {
         let is_wanted = wanted
             .key
@@ -428,13 +445,7 @@ fn write(
         {
             return ControlFlow::Break(());
         }
-        if found.count > 0 {
-            found.json.raw(",");
-        }
-        let from = found.json.len();
-        found.json.placed_record(topic, partition, record);
-        found.bytes += found.json.len() - from;
-        found.count += 1;
+        found.add(topic, partition, record);
         ControlFlow::Continue(())
     })?;
     Ok(found)
@@ -475,6 +486,31 @@ fn each_record(
 }
 
 impl Found {
+    fn new(topic: &str, partition: u32, bytes: usize) -> Self {
+        let mut json = JsonBuffer::with_capacity(256 + bytes);
+        json.raw("{\"topic\":");
+        json.text(topic);
+        json.raw(",\"partition\":");
+        json.number(partition);
+        json.raw(",\"records\":[");
+        Self {
+            json,
+            count: 0,
+            bytes: 0,
+            next: Offset::ZERO,
+        }
+    }
+
+    fn add(&mut self, topic: &str, partition: u32, record: &Record) {
+        if self.count > 0 {
+            self.json.raw(",");
+        }
+        let from = self.json.len();
+        self.json.placed_record(topic, partition, record);
+        self.bytes += self.json.len() - from;
+        self.count += 1;
+    }
+
     fn into_response(self, partition: &PartitionHandle) -> Response {
         let offsets = partition.offsets();
         let mut json = self.json;

@@ -1,4 +1,4 @@
-//! How far readers are: groups, queues, live subscriptions.
+//! How far groups are, and how live subscriptions are doing.
 
 use millstream_broker::Broker;
 use millstream_broker::groups::OffsetKey;

@@ -6,6 +6,7 @@
 mod clients;
 mod counters;
 mod cursors;
+mod queues;
 mod storage;
 mod text;
 mod topics;
@@ -25,6 +26,7 @@ pub(crate) async fn page(app: &App) -> String {
     storage::write(&mut page, &app.broker);
     topics::write(&mut page, &app.broker, &mut omitted);
     cursors::write(&mut page, &app.broker, &mut omitted).await;
+    queues::write(&mut page, &app.broker, &mut omitted);
     omitted.write(&mut page);
     page.finish()
 }

@@ -12,9 +12,13 @@ pub mod events;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use millstream_broker::groups::{
+    Generation, GroupId, MemberId, MemberRef, OffsetCommit, OffsetKey, PartitionCommit,
+};
 use millstream_broker::{Broker, BrokerSettings};
 use millstream_env::Env;
 use millstream_http::{HttpListener, HttpSettings};
+use millstream_record::Offset;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -95,6 +99,35 @@ impl Served {
     /// One request on a connection of its own.
     pub async fn send(&self, method: &str, path: &str, body: &str) -> Answer {
         self.client().await.send(method, path, body).await
+    }
+
+    /// Commits an offset as a group without members.
+    pub async fn commit(&self, group: &str, topic: &str, partition: u32, offset: i64) {
+        let at = OffsetKey {
+            topic: self.broker.topic(topic).unwrap().id(),
+            partition,
+        };
+        let member = MemberRef {
+            generation: Generation::NONE,
+            member_id: MemberId::new(""),
+            instance_id: None,
+        };
+        let commit = OffsetCommit {
+            member,
+            retention_ms: None,
+            partitions: vec![PartitionCommit {
+                at,
+                offset: Offset(offset),
+                leader_epoch: None,
+                metadata: "m".into(),
+            }],
+        };
+        let kept = self
+            .broker
+            .groups()
+            .commit_offsets(&GroupId::new(group), commit)
+            .await;
+        assert_eq!(kept.unwrap(), [Ok(())]);
     }
 
     pub async fn get(&self, path: &str) -> Answer {

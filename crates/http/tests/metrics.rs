@@ -125,11 +125,11 @@ async fn queues_tell_what_is_in_them_and_what_happened() {
     assert_eq!(again[0]["attempts"], 2, "{again:?}");
     settle(&served, "reject", &again[0]).await;
     // A dead letter is on its way for a moment.
-    let buried = r#"millstream_queue_dead_lettered_total{queue="q"}"#;
+    let buried = r#"millstream_topic_records{topic="q.dead"}"#;
     let samples = tokio::time::timeout(PATIENCE, async {
         loop {
             let samples = samples(&served).await;
-            if samples[buried] == 1.0 {
+            if samples.get(buried) == Some(&1.0) {
                 return samples;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -150,7 +150,7 @@ async fn queues_tell_what_is_in_them_and_what_happened() {
             (r#"millstream_queue_redelivered_total{queue="q"}"#, 1.0),
             (r#"millstream_queue_acknowledged_total{queue="q"}"#, 1.0),
             (r#"millstream_queue_nacked_total{queue="q"}"#, 1.0),
-            (r#"millstream_topic_records{topic="q.dead"}"#, 1.0),
+            (r#"millstream_queue_dead_lettered_total{queue="q"}"#, 1.0),
         ],
     );
     assert!(samples.contains_key(r#"millstream_queue_oldest_age_seconds{queue="q"}"#));

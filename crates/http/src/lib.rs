@@ -23,6 +23,7 @@ mod listener;
 mod metrics;
 mod openapi;
 mod problem;
+mod refusals;
 mod settings;
 
 pub use listener::HttpListener;

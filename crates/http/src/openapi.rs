@@ -4,13 +4,12 @@ use std::sync::LazyLock;
 
 use axum::response::{Html, IntoResponse, Response};
 use http::header;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::api::queues::{ack_and_publish, admin, messages, settle};
 use crate::api::{groups, health, live, records, routes, topics};
-use crate::problem::{Document, PROBLEM_JSON};
+use crate::problem::Document;
+use crate::refusals;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -73,7 +72,7 @@ use crate::problem::{Document, PROBLEM_JSON};
 )]
 struct Description;
 
-/// Every operation may refuse, and always does so in the same form.
+/// What an operation refuses with is always of the same form.
 struct Refusals;
 
 impl Modify for Refusals {
@@ -87,23 +86,12 @@ impl Modify for Refusals {
                 &mut item.delete,
                 &mut item.patch,
             ];
-            operations.into_iter().flatten().for_each(add_refusal);
+            operations
+                .into_iter()
+                .flatten()
+                .for_each(refusals::describe);
         }
     }
-}
-
-fn add_refusal(operation: &mut Operation) {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .build();
-    let response = ResponseBuilder::new()
-        .description("Refused: a problem document says why and what to do.")
-        .content(PROBLEM_JSON, content)
-        .build();
-    operation
-        .responses
-        .responses
-        .insert("default".to_owned(), RefOr::T(response));
 }
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {

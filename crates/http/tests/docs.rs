@@ -89,13 +89,19 @@ async fn every_operation_of_the_description_is_there_and_may_refuse() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             count += 1;
-            let refusal = &operation["responses"]["default"]["content"];
+            // Any request may come from a foreign page.
+            let refusal = &operation["responses"]["403"]["content"];
             assert!(
                 refusal["application/problem+json"].is_object(),
                 "{method} {path}"
             );
             let concrete = path.replace("{partition}", "0").replace(['{', '}'], "");
             let answer = served.send(&method.to_uppercase(), &concrete, "").await;
+            let status = answer.status.to_string();
+            assert!(
+                operation["responses"][&status].is_object(),
+                "{method} {path}: {answer:?}"
+            );
             let is_missing = answer.status == 405
                 || (answer.status == 404 && answer.json()["code"] == "not-found");
             assert!(!is_missing, "{method} {path}: {answer:?}");

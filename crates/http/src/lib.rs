@@ -26,7 +26,7 @@ mod problem;
 mod refusals;
 mod settings;
 
-pub use listener::HttpListener;
+pub use listener::serve;
 pub use openapi::openapi_document;
 pub use problem::{KeyPosition, Kind, Problem};
 pub use settings::HttpSettings;

@@ -1,7 +1,5 @@
 //! The HTTP port.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,47 +16,27 @@ use crate::settings::HttpSettings;
 /// How long accepting rests after it failed for want of something, a file descriptor most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An HTTP port that is bound and not yet served.
-#[derive(Debug)]
-pub struct HttpListener {
+/// Serves HTTP clients that connect to `socket` from `broker` until `shutdown` is done. Then no connection is accepted any
+/// more, requests that wait for records are answered with what there is, others are finished within bounds, and all
+/// connections are closed.
+pub async fn serve(
     socket: TcpListener,
-    address: SocketAddr,
-}
-
-impl HttpListener {
-    /// Binds `address`; port 0 lets the system choose one.
-    pub async fn bind(address: SocketAddr) -> io::Result<HttpListener> {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        Ok(HttpListener { socket, address })
+    broker: Broker,
+    settings: HttpSettings,
+    shutdown: impl Future<Output = ()>,
+) {
+    let places_max = settings.connections_max.clamp(1, u32::MAX as usize >> 3);
+    let places = Arc::new(Semaphore::new(places_max));
+    let app = Arc::new(App::new(broker, settings));
+    tokio::select! {
+        () = accept(&socket, &app, &places) => {}
+        () = shutdown => {}
     }
-
-    /// The address that is bound.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves clients from `broker` until `shutdown` is done. Then no connection is accepted any more, requests that wait
-    /// for records are answered with what there is, others are finished within bounds, and all connections are closed.
-    pub async fn serve(
-        self,
-        broker: Broker,
-        settings: HttpSettings,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let places_max = settings.connections_max.clamp(1, u32::MAX as usize >> 3);
-        let places = Arc::new(Semaphore::new(places_max));
-        let app = Arc::new(App::new(broker, settings));
-        tokio::select! {
-            () = accept(&self.socket, &app, &places) => {}
-            () = shutdown => {}
-        }
-        drop(self.socket);
-        app.stop();
-        let grace = Duration::from_millis(limits::HTTP_SHUTDOWN_GRACE_MS);
-        // Every connection holds a place for as long as it lives.
-        let _ = timeout(grace, places.acquire_many(places_max as u32)).await;
-    }
+    drop(socket);
+    app.stop();
+    let grace = Duration::from_millis(limits::HTTP_SHUTDOWN_GRACE_MS);
+    // Every connection holds a place for as long as it lives.
+    let _ = timeout(grace, places.acquire_many(places_max as u32)).await;
 }
 
 /// Accepts connections for ever, each in its own task.

@@ -24,5 +24,5 @@ mod server;
 mod settings;
 
 pub use compatibility::served_apis_page;
-pub use server::KafkaListener;
+pub use server::serve;
 pub use settings::{HostPort, KafkaSettings, NotHostPort};

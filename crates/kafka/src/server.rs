@@ -1,6 +1,5 @@
 //! What the connections of a listener share, and the listener itself.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,59 +33,42 @@ pub(crate) struct Server {
     pub(crate) peer_warnings: LogLimit,
 }
 
-/// A Kafka port that is bound and not yet served.
-#[derive(Debug)]
-pub struct KafkaListener {
+/// Serves Kafka clients that connect to `socket` from `broker` until `shutdown` is done. Then no connection is accepted any
+/// more, what is under way is answered, within bounds, and all connections are closed.
+#[allow(clippy::missing_panics_doc, reason = "a bound socket has an address")]
+pub async fn serve(
     socket: TcpListener,
-    address: SocketAddr,
-}
-
-impl KafkaListener {
-    /// Binds `address`; port 0 lets the system choose one.
-    pub async fn bind(address: SocketAddr) -> io::Result<KafkaListener> {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        Ok(KafkaListener { socket, address })
-    }
-
-    /// The address that is bound.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves clients from `broker` until `shutdown` is done. Then no connection is accepted any more, what is under
-    /// way is answered, within bounds, and all connections are closed.
-    pub async fn serve(
-        self,
-        broker: Broker,
-        settings: KafkaSettings,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let advertised = settings.advertised.clone().unwrap_or_else(|| HostPort {
-            host: self.address.ip().to_string(),
-            port: self.address.port(),
-        });
-        let counts = broker.protocol("kafka", APIS.iter().map(|api| api.key.name()));
-        let server = Arc::new(Server {
-            unsent: Unsent::new(broker.clone(), Arc::clone(&counts)),
-            counts,
-            broker,
-            advertised,
-            fetch_sessions: FetchSessions::new(),
-            frame_budget: FrameBudget::new(settings.receive_bytes_max),
-            peer_warnings: LogLimit::new(),
-            settings,
-        });
-        let (stop, stopping) = watch::channel(false);
-        tokio::select! {
-            () = accept(&self.socket, &server, &stopping) => {}
-            () = shutdown => {}
+    broker: Broker,
+    settings: KafkaSettings,
+    shutdown: impl Future<Output = ()>,
+) {
+    let advertised = settings.advertised.clone().unwrap_or_else(|| {
+        let address = socket.local_addr().expect("a bound socket has an address");
+        HostPort {
+            host: address.ip().to_string(),
+            port: address.port(),
         }
-        drop(self.socket);
-        drop(stopping);
-        stop.send_replace(true);
-        stop.closed().await;
+    });
+    let counts = broker.protocol("kafka", APIS.iter().map(|api| api.key.name()));
+    let server = Arc::new(Server {
+        unsent: Unsent::new(broker.clone(), Arc::clone(&counts)),
+        counts,
+        broker,
+        advertised,
+        fetch_sessions: FetchSessions::new(),
+        frame_budget: FrameBudget::new(settings.receive_bytes_max),
+        peer_warnings: LogLimit::new(),
+        settings,
+    });
+    let (stop, stopping) = watch::channel(false);
+    tokio::select! {
+        () = accept(&socket, &server, &stopping) => {}
+        () = shutdown => {}
     }
+    drop(socket);
+    drop(stopping);
+    stop.send_replace(true);
+    stop.closed().await;
 }
 
 /// Accepts connections for ever, each in its own task.

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use millstream_broker::{Broker, SlotFailure};
 use millstream_env::Env;
-use millstream_http::HttpListener;
-use millstream_kafka::KafkaListener;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -57,13 +56,14 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     };
     let mut serving = JoinSet::new();
     // Nobody may be there to read where they listen, which is no reason to stop.
-    if let Some(http) = http {
-        let address = http.address();
-        serving.spawn(http.serve(broker.clone(), settings.http, stopped()));
+    if let Some((socket, address)) = http {
+        let serve = millstream_http::serve(socket, broker.clone(), settings.http, stopped());
+        serving.spawn(serve);
         let _ = writeln!(io::stderr(), "http listening on {address}");
     }
-    let address = kafka.address();
-    serving.spawn(kafka.serve(broker.clone(), settings.kafka, stopped()));
+    let (socket, address) = kafka;
+    let serve = millstream_kafka::serve(socket, broker.clone(), settings.kafka, stopped());
+    serving.spawn(serve);
     let _ = writeln!(io::stderr(), "kafka listening on {address}");
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -96,38 +96,44 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     Ok(())
 }
 
-async fn bind_kafka(settings: &ServeSettings) -> Result<KafkaListener, ServeError> {
+/// A socket that is bound, and its address.
+type Bound = (TcpListener, SocketAddr);
+
+async fn bind_kafka(settings: &ServeSettings) -> Result<Bound, ServeError> {
     let address = settings.kafka_addr;
     if address.ip().is_unspecified() && settings.kafka.advertised.is_none() {
         return Err(ServeError::NothingToAdvertise { address });
     }
-    KafkaListener::bind(address)
-        .await
-        .map_err(|source| listen_error("kafka-addr", address, source))
+    bind("kafka-addr", address).await
 }
 
-async fn bind_http(settings: &ServeSettings) -> Result<Option<HttpListener>, ServeError> {
+async fn bind_http(settings: &ServeSettings) -> Result<Option<Bound>, ServeError> {
     let Some(address) = settings.http_addr else {
         return Ok(None);
     };
     if !address.ip().is_loopback() && !settings.http_allow_unauthenticated {
         return Err(ServeError::Unauthenticated { address });
     }
-    HttpListener::bind(address)
-        .await
-        .map(Some)
-        .map_err(|source| listen_error("http-addr", address, source))
+    bind("http-addr", address).await.map(Some)
 }
 
-fn listen_error(setting: &'static str, address: SocketAddr, source: io::Error) -> ServeError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortInUse { address, setting },
-        _ => ServeError::Listen {
-            address,
-            setting,
-            source,
-        },
-    }
+/// Binds what `setting` says; port 0 lets the system choose one.
+async fn bind(setting: &'static str, address: SocketAddr) -> Result<Bound, ServeError> {
+    let bound = async {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok((socket, address))
+    };
+    bound
+        .await
+        .map_err(|source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => ServeError::PortInUse { address, setting },
+            _ => ServeError::Listen {
+                address,
+                setting,
+                source,
+            },
+        })
 }
 
 async fn open(settings: &ServeSettings) -> Result<Broker, ServeError> {

@@ -17,12 +17,12 @@ use millstream_broker::groups::{
 };
 use millstream_broker::{Broker, BrokerSettings};
 use millstream_env::Env;
-use millstream_http::{HttpListener, HttpSettings};
+use millstream_http::HttpSettings;
 use millstream_record::Offset;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -53,14 +53,19 @@ impl Served {
         let broker = Broker::open(BrokerSettings::new(data_dir.path()), Env::real())
             .await
             .unwrap();
-        let listener = HttpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();
-        let address = listener.address();
+        let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(listener.serve(broker.clone(), settings, async {
-            let _ = stopped.await;
-        }));
+        let serving = tokio::spawn(millstream_http::serve(
+            socket,
+            broker.clone(),
+            settings,
+            async {
+                let _ = stopped.await;
+            },
+        ));
         Served {
             address,
             broker,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_broker::{Broker, BrokerSettings};
 use millstream_env::Env;
-use millstream_kafka::{KafkaListener, KafkaSettings};
+use millstream_kafka::KafkaSettings;
 use millstream_kafka_wire::api::{decode_response, encode_request};
 use millstream_kafka_wire::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use millstream_kafka_wire::messages::fetch::{FetchPartition, FetchTopic};
@@ -28,7 +28,7 @@ use millstream_kafka_wire::{ErrorCode, Records, Request};
 use millstream_record::{BatchBuilder, Codec, NewRecord, TimestampMs};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -62,14 +62,19 @@ impl Served {
         let mut broker = BrokerSettings::new(data_dir.path());
         change(&mut broker);
         let broker = Broker::open(broker, Env::real()).await.unwrap();
-        let listener = KafkaListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+        let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();
-        let address = listener.address();
+        let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(listener.serve(broker.clone(), settings, async {
-            let _ = stopped.await;
-        }));
+        let serving = tokio::spawn(millstream_kafka::serve(
+            socket,
+            broker.clone(),
+            settings,
+            async {
+                let _ = stopped.await;
+            },
+        ));
         Served {
             address,
             broker,

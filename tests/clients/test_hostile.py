@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import SETTINGS
+from conftest import SETTINGS, eventually
 from http_api import Api, Refused
 from server import Server
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect as open_socket
 
 IDLE_MS = 2_000
 CONNECTIONS = 2_000
@@ -259,3 +262,154 @@ def test_many_peers_of_all_kinds_at_once(own_server: Server):
         stop.set()
         for thread in threads:
             thread.join()
+
+
+# Live feeds and WebSockets.
+
+
+def gauge(server: Server, name: str) -> float:
+    page = httpx.get(f"http://{server.http}/metrics", timeout=5).text
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+
+
+def publish_large(api: Api, topic: str, count: int) -> None:
+    for n in range(count):
+        value = f"{n} " + "x" * 250_000
+        api.call("POST", f"/v1/topics/{topic}/records", content=value, headers={"content-type": "text/plain"})
+
+
+def stalled(server: Server, path: str) -> socket.socket:
+    """A peer that has asked for a feed and does not read it."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, port = (server.http or "").split(":")
+    peer.connect((host, int(port)))
+    peer.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return peer
+
+
+@pytest.mark.parametrize("slow", ["block", "drop_oldest", "drop_newest", "latest_per_key", "disconnect"])
+def test_feeds_that_nobody_reads_hold_bounded_memory(slow, own_server: Server):
+    with Api(own_server.http or "") as api, contextlib.ExitStack() as stack:
+        api.create_topic("orders", millstream_durability="memory")
+        for _ in range(50):
+            stack.enter_context(stalled(own_server, f"/v1/live?topic=orders&slow={slow}"))
+        eventually(lambda: gauge(own_server, "millstream_live_subscriptions") == 50)
+        before = memory_bytes(own_server)
+        publish_large(api, "orders", 200)
+        # All have the same records before them: 50 MB of values, not 50 times as much.
+        assert memory_bytes(own_server) - before < 300 * MIB
+        works(own_server)
+    eventually(lambda: gauge(own_server, "millstream_live_subscriptions") == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["feed", "socket"])
+def test_a_reader_that_stands_still_is_dropped(kind, own_server: Server):
+    """30 seconds after it has stopped to take anything."""
+    with Api(own_server.http or "") as api:
+        api.create_topic("orders", millstream_durability="memory")
+        if kind == "feed":
+            peer = stalled(own_server, "/v1/live?topic=orders")
+        else:
+            peer = raw_socket(own_server)
+            peer.sendall(text_frame(json.dumps({"type": "subscribe", "subscription": "s", "topics": ["orders"]})))
+        eventually(lambda: gauge(own_server, "millstream_live_subscriptions") == 1)
+        publish_large(api, "orders", 100)
+        began = time.monotonic()
+        eventually(lambda: gauge(own_server, "millstream_live_subscriptions") == 0, 60)
+        assert time.monotonic() - began > 10
+        peer.close()
+
+
+def raw_socket(server: Server) -> socket.socket:
+    """A WebSocket whose bytes are the test's business."""
+    peer = dial(server)
+    peer.sendall(
+        b"GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += peer.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101"), answer
+    return peer
+
+
+def text_frame(text: str) -> bytes:
+    """A text message as clients send it, masked with zeros."""
+    data = text.encode()
+    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
+    return b"\x81" + length + bytes(4) + data
+
+
+@pytest.mark.parametrize(("headers", "host"), [({"Origin": "http://evil.example"}, None), ({"Origin": "null"}, None), ({}, "evil.example")])
+def test_sockets_of_foreign_pages_are_refused(headers, host, own_server: Server):
+    peer = socket.create_connection(tuple((own_server.http or "").split(":")))
+    url = f"ws://{host or own_server.http}/v1/ws"
+    with pytest.raises(InvalidStatus) as refused:
+        open_socket(url, sock=peer, additional_headers=headers, open_timeout=10)
+    assert refused.value.response.status_code == 403
+    works(own_server)
+
+
+def test_a_message_that_is_too_large_ends_its_socket_alone(own_server: Server):
+    url = f"ws://{own_server.http}/v1/ws"
+    before = memory_bytes(own_server)
+    with open_socket(url) as other:
+        for size in (3 * MIB, 64 * MIB):
+            with open_socket(url, close_timeout=1) as large:
+                with pytest.raises((ConnectionClosed, OSError)) as ended:
+                    large.send("x" * size)
+                    large.recv(10)
+                if isinstance(ended.value, ConnectionClosed) and ended.value.rcvd:
+                    assert ended.value.rcvd.code == 1009
+        other.send(json.dumps({"type": "ping", "id": 1}))
+        assert json.loads(other.recv(10)) == {"type": "pong", "id": 1}
+    # On the word of a header alone no more is reserved than a message may have.
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(raw_socket(own_server)).sendall(b"\x81\xff" + (2**40).to_bytes(8, "big") + bytes(4))
+            stack.enter_context(raw_socket(own_server)).sendall(b"\x81\xff" + MIB.to_bytes(8, "big") + bytes(4))
+        works(own_server)
+        assert memory_bytes(own_server) - before < 200 * MIB
+
+
+def test_garbage_on_a_socket_ends_it_alone(own_server: Server):
+    dice = random.Random(5)
+    with open_socket(f"ws://{own_server.http}/v1/ws") as other:
+        for n in range(40):
+            with raw_socket(own_server) as peer:
+                peer.settimeout(10)
+                with contextlib.suppress(OSError):
+                    # Whole frames of noise, and noise instead of frames.
+                    noise = dice.randbytes(dice.randrange(1, 2000))
+                    peer.sendall(noise if n % 2 else text_frame(noise.decode("latin-1")))
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(65536):
+                        pass
+        other.send(json.dumps({"type": "ping", "id": 1}))
+        assert json.loads(other.recv(10)) == {"type": "pong", "id": 1}
+    eventually(lambda: gauge(own_server, "millstream_connections") <= 1)
+
+
+def test_requests_sent_ahead_are_answered_in_order(own_server: Server):
+    """200 on one connection, before the first answer is read; and as many frames on a socket."""
+    with Api(own_server.http or "") as api:
+        api.create_topic("orders")
+    bodies = [json.dumps({"value": str(n)}).encode() for n in range(200)]
+    head = b"POST /v1/topics/orders/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with dial(own_server) as peer:
+        peer.sendall(b"".join(head % len(body) + body for body in bodies))
+        answers = b""
+        while answers.count(b'"offset":') < 200:
+            got = peer.recv(65536)
+            assert got, answers[-500:]
+            answers += got
+    offsets = [int(part.split(b",")[0]) for part in answers.split(b'"offset":')[1:]]
+    assert offsets == list(range(200))
+    with open_socket(f"ws://{own_server.http}/v1/ws") as ahead:
+        for n in range(200):
+            ahead.send(json.dumps({"type": "publish", "id": n, "topic": "orders", "record": {"value": str(n)}}))
+        told = [json.loads(ahead.recv(10)) for _ in range(200)]
+    assert {one["id"]: one["records"][0]["offset"] for one in told} == {n: 200 + n for n in range(200)}

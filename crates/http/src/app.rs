@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::Router;
@@ -13,11 +14,12 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
 use millstream_broker::Broker;
+use millstream_broker::queues::ConsumerId;
 use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::api::queues::{ack_and_publish, admin, messages, settle};
-use crate::api::{groups, health, live, records, routes, topics};
+use crate::api::{groups, health, live, records, routes, socket, topics};
 use crate::body::BodyBudget;
 use crate::guard::Guard;
 use crate::metrics::{Metrics, Operation};
@@ -32,16 +34,21 @@ pub(crate) struct App {
     pub(crate) bodies: BodyBudget,
     pub(crate) metrics: Metrics,
     guard: Guard,
+    /// The last number that a socket was given as a consumer of queues.
+    last_consumer: AtomicU64,
     stopping: watch::Sender<bool>,
 }
 
 impl App {
     pub(crate) fn new(broker: Broker, settings: HttpSettings) -> App {
+        // Other numbers than before a restart, since queues remember who holds what.
+        let before_consumers = (broker.env().clock.wall_ms() as u64) << 20;
         App {
             bodies: BodyBudget::new(settings.receive_bytes_max),
             metrics: Metrics::new(&broker),
             broker,
             guard: Guard::new(&settings),
+            last_consumer: AtomicU64::new(before_consumers),
             stopping: watch::Sender::new(false),
             settings,
         }
@@ -60,6 +67,11 @@ impl App {
     /// Resolves when the listener shuts down: whoever waits for something then answers with what there is.
     pub(crate) async fn stopped(&self) {
         let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// A number for a consumer of queues that nobody else has.
+    pub(crate) fn next_consumer(&self) -> ConsumerId {
+        ConsumerId(self.last_consumer.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The time by the wall clock, in milliseconds since the epoch.
@@ -163,6 +175,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             post(ack_and_publish::ack_and_publish),
         )
         .route("/v1/live", get(live::follow))
+        .route("/v1/ws", get(socket::open))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

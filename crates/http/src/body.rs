@@ -47,7 +47,7 @@ impl BodyBudget {
     }
 
     /// Claims memory, waiting for it if it must.
-    async fn claim(
+    pub(crate) async fn claim(
         &self,
         bytes: usize,
         room: &mut Option<OwnedSemaphorePermit>,

@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use millstream_limits as limits;
-use millstream_metrics::Protocol;
+use millstream_metrics::{Held, Protocol};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -38,7 +38,6 @@ pub(crate) async fn serve(
     };
     let counts = Arc::clone(&app.metrics.protocol);
     counts.accepted.count();
-    let _open = counts.open.hold();
     let socket = Impatient::new(stream, place, Arc::clone(&counts));
     let answering = Arc::clone(&app);
     let service = service_fn(move |request| {
@@ -88,6 +87,7 @@ struct Impatient {
     /// Runs while a write waits for the peer.
     patience: Option<Pin<Box<Sleep>>>,
     counts: Arc<Protocol>,
+    _open: Held,
     _place: OwnedSemaphorePermit,
 }
 
@@ -96,6 +96,7 @@ impl Impatient {
         Self {
             stream,
             patience: None,
+            _open: counts.open.hold(),
             counts,
             _place: place,
         }

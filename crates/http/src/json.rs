@@ -48,6 +48,11 @@ impl JsonBuffer {
         self.0.extend_from_slice(json.as_bytes());
     }
 
+    /// The same of bytes.
+    pub(crate) fn raw_bytes(&mut self, json: &[u8]) {
+        self.0.extend_from_slice(json);
+    }
+
     pub(crate) fn number(&mut self, number: impl itoa::Integer) {
         let mut digits = itoa::Buffer::new();
         self.0.extend_from_slice(digits.format(number).as_bytes());

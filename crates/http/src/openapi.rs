@@ -7,7 +7,7 @@ use http::header;
 use utoipa::{Modify, OpenApi};
 
 use crate::api::queues::{ack_and_publish, admin, messages, settle};
-use crate::api::{groups, health, live, records, routes, topics};
+use crate::api::{groups, health, live, records, routes, socket, topics};
 use crate::problem::Document;
 use crate::refusals;
 
@@ -52,6 +52,7 @@ use crate::refusals;
         settle::extend,
         ack_and_publish::ack_and_publish,
         live::follow,
+        socket::open,
         health::healthz,
         health::readyz,
         health::metrics,

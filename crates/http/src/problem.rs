@@ -61,11 +61,13 @@ kinds! {
     UNKNOWN_GROUP = NOT_FOUND, "unknown-group", "There is no such group";
     UNKNOWN_QUEUE = NOT_FOUND, "unknown-queue", "There is no such queue";
     UNKNOWN_ROUTE = NOT_FOUND, "unknown-route", "There is no such route";
+    UNKNOWN_SUBSCRIPTION = NOT_FOUND, "unknown-subscription", "There is no such subscription";
     UNKNOWN_RECORD = NOT_FOUND, "unknown-record", "There is no such record";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not one for this path";
     NOT_ACCEPTABLE = NOT_ACCEPTABLE, "not-acceptable", "The answer does not exist in a form that is accepted";
     BODY_TOO_SLOW = REQUEST_TIMEOUT, "body-too-slow", "The body did not come in time";
     READER_TOO_SLOW = REQUEST_TIMEOUT, "reader-too-slow", "The reader did not keep up";
+    UPGRADE_REQUIRED = UPGRADE_REQUIRED, "upgrade-required", "The path is for WebSockets";
     EXISTS = CONFLICT, "exists", "The name is taken";
     GROUP_NOT_EMPTY = CONFLICT, "group-not-empty", "The group has members";
     CONFLICT = CONFLICT, "conflict", "The state of things does not allow it";

@@ -144,6 +144,7 @@ fn of_operation(id: &str) -> Option<Vec<Kind>> {
                 Kind::OFFSET_OUT_OF_RANGE,
             ],
         ],
+        "socket" => &[&[Kind::UPGRADE_REQUIRED, Kind::SHUTTING_DOWN]],
         "healthz" => &[&[Kind::FAILED]],
         "readyz" => &[&[Kind::FAILED, Kind::SHUTTING_DOWN, Kind::NOT_READY]],
         _ => return None,

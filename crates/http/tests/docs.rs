@@ -5,7 +5,9 @@ mod support;
 use std::fmt::Write;
 use std::path::Path;
 
+use serde_json::Value;
 use support::Served;
+use support::sockets::Socket;
 
 /// The file in `docs/` is this, or becomes it.
 fn assert_current(file: &str, document: &str) {
@@ -108,4 +110,69 @@ async fn every_operation_of_the_description_is_there_and_may_refuse() {
         }
     }
     assert!(count >= 18, "{count}");
+}
+
+/// Whether `real` is what a page shows: the same, but for times, places and receipts, and for texts that are left out.
+fn same(shown: &Value, real: &Value, name: &str) -> bool {
+    match (shown, real) {
+        (Value::Object(shown), Value::Object(real)) => {
+            let names = |object: &serde_json::Map<String, Value>| -> Vec<String> {
+                object.keys().cloned().collect()
+            };
+            names(shown) == names(real)
+                && shown.iter().all(|(name, one)| same(one, &real[name], name))
+        }
+        (Value::Array(shown), Value::Array(real)) => {
+            // Of several places only the first is shown.
+            let is_cut = name == "records" && shown.len() < real.len();
+            (is_cut || shown.len() == real.len())
+                && shown
+                    .iter()
+                    .zip(real)
+                    .all(|(one, other)| same(one, other, ""))
+        }
+        (Value::Number(_), Value::Number(_)) if ["timestamp", "held_until"].contains(&name) => true,
+        (Value::String(shown), Value::String(real)) => {
+            shown == "..." || ["position", "receipt"].contains(&name) || shown == real
+        }
+        _ => shown == real,
+    }
+}
+
+/// The frames that docs/http-websocket.md shows, sent and compared in their order.
+#[tokio::test]
+async fn docs_http_websocket_shows_what_happens() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/http-websocket.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let served = Served::start().await;
+    served.topic("orders", 1).await;
+    let queue = r#"{"name":"mail","topic":"orders","from":"earliest"}"#;
+    assert_eq!(served.send("POST", "/v1/queues", queue).await.status, 201);
+    let mut socket = Socket::open(&served).await;
+    // Receipts as they are shown, and as they are.
+    let mut receipts: Vec<(String, String)> = Vec::new();
+    let mut compared = 0;
+    let blocks = page.split("```frames\n").skip(1);
+    for line in blocks.flat_map(|block| block.split("```").next().unwrap().lines()) {
+        if let Some(sent) = line.strip_prefix("> ") {
+            let mut sent = sent.to_owned();
+            for (shown, real) in &receipts {
+                sent = sent.replace(shown, real);
+            }
+            socket.send_text(&sent).await;
+            continue;
+        }
+        let shown: Value = serde_json::from_str(line.strip_prefix("< ").unwrap()).unwrap();
+        let real = socket.next().await;
+        assert!(
+            same(&shown, &real, ""),
+            "{shown}\nis shown, and\n{real}\ncame"
+        );
+        compared += 1;
+        if let Some(receipt) = shown["message"]["receipt"].as_str() {
+            let got = real["message"]["receipt"].as_str().unwrap();
+            receipts.push((receipt.to_owned(), got.to_owned()));
+        }
+    }
+    assert!(compared > 15, "the page has lost its examples");
 }

@@ -437,6 +437,31 @@ pub const HTTP_LIVE_SHARED_BYTES_MIN: usize = 4 << 10;
 /// ends the connection.
 pub const HTTP_UNCONFIRMED_MS: u64 = 30_000;
 
+/// The largest message of a client on a WebSocket: memory for it is reserved on the word of its length alone. Larger ones can
+/// be published by requests, whose bodies are counted while they come.
+pub const HTTP_SOCKET_FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// What is read of a WebSocket at a time, and gathered before it is written.
+pub const HTTP_SOCKET_WRITE_BYTES: usize = 16 << 10;
+
+/// Requests of one WebSocket that are not answered yet; then it is left alone.
+pub const HTTP_SOCKET_REQUESTS_MAX: usize = 256;
+
+/// Subscriptions of one WebSocket, each a task with a buffer.
+pub const HTTP_SOCKET_SUBSCRIPTIONS_MAX: usize = 100;
+
+/// What subscriptions of one WebSocket have handed over and is not written yet.
+pub const HTTP_SOCKET_LINE_ITEMS: usize = 16;
+
+/// The longest name of a subscription, or id of a request, on a WebSocket: both are repeated in frames.
+pub const HTTP_SOCKET_NAME_BYTES_MAX: usize = 128;
+
+/// A WebSocket whose client has shown no sign of life for so many times the interval at which it is asked for one is dropped.
+pub const HTTP_SOCKET_SILENCES_MAX: u32 = 3;
+
+/// How long a WebSocket that ends has for what was under way, and then for saying goodbye.
+pub const HTTP_SOCKET_CLOSE_MS: u64 = 1_000;
+
 /// Records in one HTTP publish or read.
 pub const HTTP_RECORDS_MAX: usize = 10_000;
 

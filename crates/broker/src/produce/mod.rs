@@ -23,7 +23,7 @@ pub(crate) use intake::Gone;
 pub use key_index::{ExpectedPosition, KeyRecords};
 pub(crate) use producer_ids::ProducerIds;
 pub(crate) use publish::{Composed, Rotor, append_of};
-pub use publish::{NewMessage, Published};
+pub use publish::{NewMessage, Published, Publishing};
 pub use publish_once::PublishedOnce;
 pub(crate) use publish_once::{Idempotency, forget_old_keys};
 pub(crate) use trim::{KeyIndexTrim, keep_key_indexes};

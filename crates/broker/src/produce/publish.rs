@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millstream_limits::RECORD_BYTES_MAX;
 use millstream_record::partitioner::partition_of_key;
 use millstream_record::{Batch, BatchBuilder, Codec, Header, NewRecord, Offset, TimestampMs};
-use millstream_store::{Append, Appended, Commit, PartitionId, Require};
+use millstream_store::{Admission, Append, Appended, Commit, PartitionId, Require, Ticket};
 use smallvec::SmallVec;
 
 use super::accept::Accepted;
@@ -17,6 +17,7 @@ use super::intake::Gone;
 use super::key_index::{self, ExpectedPosition};
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::metrics::Producing;
 use crate::topics::TopicHandle;
 
 /// A record to be published.
@@ -47,6 +48,16 @@ pub struct Published {
     pub offset: Offset,
     /// The timestamp it has: its own, or the log append time where the topic wants that.
     pub timestamp: TimestampMs,
+}
+
+/// Records that have their places, and are not yet as durable as their topic promises.
+#[derive(Debug)]
+#[must_use = "records count as published only once they are durable"]
+pub struct Publishing {
+    published: Vec<Published>,
+    durable: Ticket,
+    producing: Producing,
+    _admission: Admission,
 }
 
 /// Chooses partitions for records without a key, in turn.
@@ -102,6 +113,16 @@ impl NewMessage {
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
             + headers.sum::<usize>()
+    }
+}
+
+impl Publishing {
+    /// Waits until the records are as durable as the topic promises: where each one went, in order. Dropping the wait does
+    /// not undo the publish.
+    pub async fn done(self) -> Result<Vec<Published>, BrokerError> {
+        self.durable.await?;
+        self.producing.acknowledged();
+        Ok(self.published)
     }
 }
 
@@ -173,6 +194,26 @@ impl Broker {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
+        let publishing = self.begin_publish_and(topic, messages, remember).await?;
+        publishing.done().await
+    }
+
+    /// Gives records, at least one, their places before everything that is published later. They are published once what
+    /// comes back is done.
+    pub async fn begin_publish(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+    ) -> Result<Publishing, BrokerError> {
+        self.begin_publish_and(topic, messages, None).await
+    }
+
+    async fn begin_publish_and(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: &[NewMessage],
+        remember: Option<&Remember>,
+    ) -> Result<Publishing, BrokerError> {
         let producing = self.inner.metrics.producing();
         self.check_room(topic.id(), messages.len() as u64)?;
         let mut gone = Gone::default();
@@ -181,7 +222,7 @@ impl Broker {
             if let Some(remember) = remember {
                 composed.remember(remember);
             }
-            let _admission = self.admit(composed.size_bytes()).await;
+            let admission = self.admit(composed.size_bytes()).await;
             let commit = Commit {
                 appends: std::mem::take(&mut composed.appends),
                 ..Commit::default()
@@ -193,10 +234,12 @@ impl Broker {
                 }
                 sequenced => sequenced?,
             };
-            let published = composed.published(&sequenced.appends);
-            sequenced.durable.await?;
-            producing.acknowledged();
-            return Ok(published);
+            return Ok(Publishing {
+                published: composed.published(&sequenced.appends),
+                durable: sequenced.durable,
+                producing,
+                _admission: admission,
+            });
         }
     }
 

@@ -6,4 +6,5 @@ pub(crate) mod live;
 pub(crate) mod queues;
 pub(crate) mod records;
 pub(crate) mod routes;
+pub(crate) mod socket;
 pub(crate) mod topics;

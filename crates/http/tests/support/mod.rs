@@ -8,6 +8,7 @@
 )]
 
 pub mod events;
+pub mod sockets;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -103,7 +103,7 @@ impl Events {
 }
 
 /// `{"topic":…,"partition":…,"from":…,"to":…,"reason":…}`
-pub(super) fn lost_json(lost: &Lost) -> Bytes {
+pub(crate) fn lost_json(lost: &Lost) -> Bytes {
     let mut json = JsonBuffer::default();
     json.raw("{\"topic\":");
     json.text(lost.topic.as_str());

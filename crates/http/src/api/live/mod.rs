@@ -1,9 +1,9 @@
-//! Live feeds: [`follow`] is Server-Sent Events. What a reader asks for is read in [`wanted`], how it looks on the wire is
+//! Live feeds: [`follow`] is Server-Sent Events; WebSockets, in `socket`, carry them too. What a reader asks for is read in [`wanted`], how it looks on the wire is
 //! in `events`, and `feed` is what writes it for as long as somebody reads.
 
 mod events;
 mod feed;
-mod wanted;
+pub(crate) mod wanted;
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::extract::InQuery;
 use crate::json::JsonBuffer;
 use crate::problem::{Kind, Problem};
 
+pub(crate) use self::events::lost_json;
 use self::wanted::{LiveQuery, Wanted};
 
 /// Follow topics live, as Server-Sent Events.
@@ -59,7 +60,11 @@ pub(crate) async fn follow(
 }
 
 /// Subscribes to what is wanted.
-async fn subscribe(broker: &Broker, wanted: Wanted, credit: u64) -> Result<Subscription, Problem> {
+pub(crate) async fn subscribe(
+    broker: &Broker,
+    wanted: Wanted,
+    credit: u64,
+) -> Result<Subscription, Problem> {
     for name in &wanted.topics {
         topics::find(broker, name)?;
     }
@@ -67,7 +72,7 @@ async fn subscribe(broker: &Broker, wanted: Wanted, credit: u64) -> Result<Subsc
 }
 
 /// A record as JSON, written once for all who get it.
-fn render(message: &LiveMessage) -> bytes::Bytes {
+pub(crate) fn render(message: &LiveMessage) -> bytes::Bytes {
     let mut json = JsonBuffer::with_capacity(message.size_bytes());
     json.live_record(message);
     json.into_bytes()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use millstream_broker::queues::machine::RecordState;
-use millstream_broker::queues::{ConsumerId, ReceiveSpec};
+use millstream_broker::queues::{ConsumerId, QueueHandle, ReceiveSpec, Received};
 use millstream_limits::QUEUE_RECEIVE_RECORDS_MAX;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +19,7 @@ use crate::json::JsonBuffer;
 use crate::problem::{Kind, Problem};
 
 /// How long a message is held unless the request says so.
-const VISIBILITY_MS_DEFAULT: u64 = 30_000;
+pub(crate) const VISIBILITY_MS_DEFAULT: u64 = 30_000;
 
 /// The longest that messages are held at a time: as long as SQS does.
 const VISIBILITY_MS_MAX: u64 = 12 * 60 * 60 * 1_000;
@@ -110,15 +110,7 @@ pub(crate) async fn receive(
         if at > 0 {
             json.raw(",");
         }
-        json.raw("{\"receipt\":\"");
-        json.raw(&queue.receipt_text(one.receipt).to_string());
-        json.raw("\",\"attempts\":");
-        json.number(one.attempts);
-        json.raw(",\"held_until\":");
-        json.number(one.deadline.get());
-        json.raw(",");
-        json.message(&one.message);
-        json.raw("}");
+        write_received(&mut json, &queue, one);
     }
     json.raw("]}");
     Ok(json.into_response())
@@ -165,14 +157,28 @@ pub(crate) async fn peek(
 }
 
 /// How long messages are held, checked.
-pub(super) fn visibility(ms: u64) -> Result<u64, Problem> {
+pub(crate) fn visibility(ms: u64) -> Result<u64, Problem> {
     bounded("visibility_ms", ms, 0, VISIBILITY_MS_MAX)
 }
 
-fn bounded(what: &str, value: u64, min: u64, max: u64) -> Result<u64, Problem> {
+/// A number within its bounds.
+pub(crate) fn bounded(what: &str, value: u64, min: u64, max: u64) -> Result<u64, Problem> {
     if (min..=max).contains(&value) {
         return Ok(value);
     }
     let detail = format!("{what} is {value}; it goes from {min} to {max}");
     Err(Problem::new(Kind::BAD_JSON, detail))
+}
+
+/// A message that was delivered, as JSON.
+pub(crate) fn write_received(json: &mut JsonBuffer, queue: &QueueHandle, received: &Received) {
+    json.raw("{\"receipt\":\"");
+    json.raw(&queue.receipt_text(received.receipt).to_string());
+    json.raw("\",\"attempts\":");
+    json.number(received.attempts);
+    json.raw(",\"held_until\":");
+    json.number(received.deadline.get());
+    json.raw(",");
+    json.message(&received.message);
+    json.raw("}");
 }

@@ -12,7 +12,7 @@ use millstream_broker::queues::{QueueError, QueueHandle};
 use crate::problem::{Kind, Problem};
 
 /// The queue of that name.
-fn find(broker: &Broker, name: &str) -> Result<QueueHandle, Problem> {
+pub(crate) fn find(broker: &Broker, name: &str) -> Result<QueueHandle, Problem> {
     broker.queue(name).map_err(|_| {
         Problem::new(
             Kind::UNKNOWN_QUEUE,

@@ -123,12 +123,7 @@ pub(crate) async fn nack(
         &name,
         &payload,
         async |queue, receipts, asked: NackRequest| {
-            let retry = match asked.delay_ms {
-                None => Retry::AsPolicySays,
-                Some(0) => Retry::Now,
-                Some(delay_ms) => Retry::After(delay_ms),
-            };
-            queue.nack(receipts, retry).await
+            queue.nack(receipts, retry(asked.delay_ms)).await
         },
     )
     .await
@@ -217,11 +212,24 @@ async fn settle<T: Settlement>(
     let receipts = of_queue(&queue, asked.receipts())?;
     let known: Vec<Receipt> = receipts.iter().flatten().copied().collect();
     let answers = act(&queue, &known, asked).await?;
-    Ok(results(&receipts, answers))
+    let mut json = JsonBuffer::with_capacity(16 + 16 * receipts.len());
+    json.raw("{");
+    write_results(&mut json, &receipts, answers);
+    json.raw("}");
+    Ok(json.into_response())
+}
+
+/// When messages that are given back are delivered again.
+pub(crate) fn retry(delay_ms: Option<u64>) -> Retry {
+    match delay_ms {
+        None => Retry::AsPolicySays,
+        Some(0) => Retry::Now,
+        Some(delay_ms) => Retry::After(delay_ms),
+    }
 }
 
 /// The receipts that are some of this queue's.
-pub(super) fn of_queue(
+pub(crate) fn of_queue(
     queue: &QueueHandle,
     sent: &[Sent],
 ) -> Result<Vec<Option<Receipt>>, Problem> {
@@ -243,9 +251,9 @@ pub(super) fn of_queue(
 pub(super) const NO_RECEIPT: &str =
     "this is no receipt of this queue; hand in what came with the message";
 
-fn results(receipts: &[Option<Receipt>], answers: Answers) -> Response {
-    let mut json = JsonBuffer::with_capacity(16 + 16 * receipts.len());
-    json.raw("{\"results\":[");
+/// `"results":[…]`, without braces around it: what became of each receipt, given the answers to those that are some.
+pub(crate) fn write_results(json: &mut JsonBuffer, receipts: &[Option<Receipt>], answers: Answers) {
+    json.raw("\"results\":[");
     let mut answers = answers.into_iter();
     for (at, receipt) in receipts.iter().enumerate() {
         if at > 0 {
@@ -253,12 +261,11 @@ fn results(receipts: &[Option<Receipt>], answers: Answers) -> Response {
         }
         match receipt.and_then(|_| answers.next()) {
             Some(Ok(())) => json.raw("{\"ok\":true}"),
-            Some(Err(error)) => refusal(&mut json, code(error), &error.to_string()),
-            None => refusal(&mut json, "invalid", NO_RECEIPT),
+            Some(Err(error)) => refusal(json, code(error), &error.to_string()),
+            None => refusal(json, "invalid", NO_RECEIPT),
         }
     }
-    json.raw("]}");
-    json.into_response()
+    json.raw("]");
 }
 
 fn refusal(json: &mut JsonBuffer, code: &str, detail: &str) {

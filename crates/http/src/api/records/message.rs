@@ -148,14 +148,27 @@ struct Encoded<'a> {
 /// Reads the body of a publish: one record, or `{"records": […]}`.
 pub(crate) fn parse(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, Problem> {
     if !is_batch(body) {
-        let Object(record): Object<JsonRecord<'_>> =
-            serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
-        return Ok(vec![message(body, &record, now_ms)?]);
+        return Ok(vec![parse_one(body, now_ms)?]);
     }
     let Object(batch): Object<JsonBatch<'_>> =
         serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
     check_count(batch.records.len())?;
     messages(body, &batch.records, now_ms)
+}
+
+/// Reads one record.
+pub(crate) fn parse_one(body: &Bytes, now_ms: i64) -> Result<NewMessage, Problem> {
+    let Object(record): Object<JsonRecord<'_>> =
+        serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
+    message(body, &record, now_ms)
+}
+
+/// Reads an array of records.
+pub(crate) fn parse_several(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, Problem> {
+    let records: Vec<Object<JsonRecord<'_>>> =
+        serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
+    check_count(records.len())?;
+    messages(body, &records, now_ms)
 }
 
 /// What is to be published, of records that stand in `body`.

@@ -10,5 +10,5 @@ mod raw;
 mod read;
 pub(crate) mod schema;
 
-pub(crate) use publish::{__path_publish, publish};
+pub(crate) use publish::{__path_publish, publish, write_published};
 pub(crate) use read::{__path_by_key, __path_read, __path_trim, by_key, read, trim};

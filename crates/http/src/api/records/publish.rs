@@ -178,13 +178,15 @@ pub(crate) fn messages(
 
 fn answer(topic: &str, published: &[Published]) -> Response {
     let mut json = JsonBuffer::with_capacity(32 + topic.len() + 64 * published.len());
+    json.raw("{");
     write_published(&mut json, topic, published);
+    json.raw("}");
     json.into_response()
 }
 
-/// `{"topic":…,"records":[{"partition":…,"offset":…,"timestamp":…},…]}`
+/// `"topic":…,"records":[{"partition":…,"offset":…,"timestamp":…},…]`, without braces around it.
 pub(crate) fn write_published(json: &mut JsonBuffer, topic: &str, published: &[Published]) {
-    json.raw("{\"topic\":");
+    json.raw("\"topic\":");
     json.text(topic);
     json.raw(",\"records\":[");
     for (at, record) in published.iter().enumerate() {
@@ -200,5 +202,5 @@ pub(crate) fn write_published(json: &mut JsonBuffer, topic: &str, published: &[P
         json.number(record.timestamp.get());
         json.raw("}");
     }
-    json.raw("]}");
+    json.raw("]");
 }

@@ -1,0 +1,304 @@
+//! What a socket is subscribed to: topics, and queues that it consumes. Each is a task that hands over what comes.
+//!
+//! They hand it over through one short line, so what a client that reads slowly holds is what its subscriptions buffer and a
+//! few items here. Records are shared until they are written; messages of queues are on loan until then, and go back if they
+//! are never written.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use millstream_broker::live::{LiveItem, Subscription};
+use millstream_broker::queues::machine::Retry;
+use millstream_broker::queues::{QueueHandle, QueueSubscription, Receipt, Received};
+use millstream_broker::streams::Held;
+use millstream_limits::{HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_SUBSCRIPTIONS_MAX};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::problem::{Kind, Problem};
+
+/// All subscriptions of a socket, by the names that the client gave them.
+pub(super) struct Channels {
+    by_name: HashMap<Arc<str>, Channel>,
+    tasks: JoinSet<()>,
+    sender: mpsc::Sender<Arrival>,
+    line: mpsc::Receiver<Arrival>,
+    last_number: u64,
+}
+
+struct Channel {
+    /// Tells it from others that had the same name before.
+    number: u64,
+    /// None while it is being opened.
+    open: Option<Open>,
+}
+
+struct Open {
+    /// All credit there ever was.
+    credit: watch::Sender<u64>,
+    task: AbortHandle,
+}
+
+/// Something that came for a subscription.
+pub(super) struct Arrival {
+    number: u64,
+    pub(super) name: Arc<str>,
+    pub(super) came: Came,
+}
+
+pub(super) enum Came {
+    /// An item, and where the subscription stands after it.
+    Live(LiveItem, Option<String>),
+    Messages(Loan),
+    Ended(Problem),
+}
+
+/// Messages of a queue that the client has not got yet.
+pub(super) struct Loan {
+    queue: QueueHandle,
+    received: Vec<Received>,
+    _held: Held,
+}
+
+impl Channels {
+    pub(super) fn new() -> Self {
+        let (sender, line) = mpsc::channel(HTTP_SOCKET_LINE_ITEMS);
+        Self {
+            by_name: HashMap::new(),
+            tasks: JoinSet::new(),
+            sender,
+            line,
+            last_number: 0,
+        }
+    }
+
+    /// Takes a name for a subscription that is being opened.
+    pub(super) fn reserve(&mut self, name: &str) -> Result<Arc<str>, Problem> {
+        if self.by_name.len() >= HTTP_SOCKET_SUBSCRIPTIONS_MAX {
+            return Err(Problem::new(
+                Kind::CONFLICT,
+                format!(
+                    "a socket has at most {HTTP_SOCKET_SUBSCRIPTIONS_MAX} subscriptions; unsubscribe from some, or open another"
+                ),
+            ));
+        }
+        let name: Arc<str> = name.into();
+        match self.by_name.entry(Arc::clone(&name)) {
+            Entry::Occupied(_) => Err(Problem::new(
+                Kind::EXISTS,
+                format!("there is a subscription {name:?} on this socket; use another name"),
+            )),
+            Entry::Vacant(place) => {
+                self.last_number += 1;
+                place.insert(Channel {
+                    number: self.last_number,
+                    open: None,
+                });
+                Ok(name)
+            }
+        }
+    }
+
+    /// Gives a reserved name back.
+    pub(super) fn release(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// Hands over what comes out of `subscription`.
+    pub(super) fn follow(&mut self, name: &Arc<str>, subscription: Subscription) {
+        self.start(name, |giver, credit| follow(giver, credit, subscription));
+    }
+
+    /// Hands over what comes out of `subscription`.
+    pub(super) fn consume(&mut self, name: &Arc<str>, subscription: QueueSubscription) {
+        self.start(name, |giver, credit| consume(giver, credit, subscription));
+    }
+
+    fn start<F>(&mut self, name: &Arc<str>, work: impl FnOnce(Giver, watch::Receiver<u64>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // Those that have ended are forgotten by and by.
+        while self.tasks.try_join_next().is_some() {}
+        let Some(channel) = self.by_name.get_mut(name) else {
+            return;
+        };
+        let (credit, credits) = watch::channel(0);
+        let giver = Giver {
+            number: channel.number,
+            name: Arc::clone(name),
+            sender: self.sender.clone(),
+        };
+        let task = self.tasks.spawn(work(giver, credits));
+        channel.open = Some(Open { credit, task });
+    }
+
+    /// Lets so many more records come.
+    pub(super) fn add_credit(&self, name: &str, credit: u64) -> Result<(), Problem> {
+        let channel = self.by_name.get(name);
+        let open = channel.and_then(|channel| channel.open.as_ref());
+        let open = open.ok_or_else(|| unknown(name))?;
+        open.credit
+            .send_modify(|total| *total = total.saturating_add(credit));
+        Ok(())
+    }
+
+    /// Ends a subscription: nothing that came for it is given out any more.
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), Problem> {
+        let channel = self.by_name.get(name);
+        let open = channel.and_then(|channel| channel.open.as_ref());
+        open.ok_or_else(|| unknown(name))?.task.abort();
+        self.by_name.remove(name);
+        Ok(())
+    }
+
+    /// What comes next, for any of them.
+    pub(super) async fn next(&mut self) -> Arrival {
+        loop {
+            let arrival = self.line.recv().await;
+            let arrival = arrival.expect("a sender is kept here");
+            if self.is_current(&arrival) {
+                return arrival;
+            }
+        }
+    }
+
+    /// The same if it is there already.
+    pub(super) fn try_next(&mut self) -> Option<Arrival> {
+        loop {
+            let arrival = self.line.try_recv().ok()?;
+            if self.is_current(&arrival) {
+                return Some(arrival);
+            }
+        }
+    }
+
+    fn is_current(&self, arrival: &Arrival) -> bool {
+        let channel = self.by_name.get(&arrival.name);
+        channel.is_some_and(|channel| channel.number == arrival.number)
+    }
+
+    /// Ends all of them, and waits until they have given back what they held.
+    pub(super) async fn close(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(
+        Kind::UNKNOWN_SUBSCRIPTION,
+        format!("there is no subscription {name:?} on this socket"),
+    )
+}
+
+/// A task's end of the line.
+struct Giver {
+    number: u64,
+    name: Arc<str>,
+    sender: mpsc::Sender<Arrival>,
+}
+
+impl Giver {
+    /// Waits for room.
+    async fn give(&self, came: Came) {
+        let arrival = Arrival {
+            number: self.number,
+            name: Arc::clone(&self.name),
+            came,
+        };
+        // If nobody is there any more, this task is about to be ended.
+        let _ = self.sender.send(arrival).await;
+    }
+}
+
+/// Waits for more credit, and says how much.
+async fn more(credits: &mut watch::Receiver<u64>, seen: &mut u64) -> Option<u64> {
+    credits.changed().await.ok()?;
+    let total = *credits.borrow_and_update();
+    Some(total - std::mem::replace(seen, total))
+}
+
+async fn follow(giver: Giver, mut credits: watch::Receiver<u64>, mut subscription: Subscription) {
+    let mut seen = 0;
+    loop {
+        let item = tokio::select! {
+            more = more(&mut credits, &mut seen) => match more {
+                Some(credit) => {
+                    subscription.add_credit(credit);
+                    continue;
+                }
+                None => return,
+            },
+            item = subscription.next() => item,
+        };
+        let came = match item {
+            LiveItem::Disconnected(reason) => return giver.give(Came::Ended(reason.into())).await,
+            item => {
+                let position = subscription.position();
+                Came::Live(item, position.map(|position| position.to_string()))
+            }
+        };
+        giver.give(came).await;
+    }
+}
+
+async fn consume(
+    giver: Giver,
+    mut credits: watch::Receiver<u64>,
+    mut subscription: QueueSubscription,
+) {
+    let mut seen = 0;
+    loop {
+        let next = tokio::select! {
+            more = more(&mut credits, &mut seen) => match more {
+                Some(credit) => {
+                    subscription.add_credit(u32::try_from(credit).unwrap_or(u32::MAX));
+                    continue;
+                }
+                None => return,
+            },
+            next = subscription.next() => next,
+        };
+        let came = match next {
+            Some(Ok((received, held))) => Came::Messages(Loan {
+                queue: subscription.queue().clone(),
+                received,
+                _held: held,
+            }),
+            Some(Err(error)) => return giver.give(Came::Ended(error.into())).await,
+            None => {
+                let problem = Problem::new(
+                    Kind::UNKNOWN_QUEUE,
+                    "the queue delivers nothing more here: it was deleted, or has to be consumed anew",
+                );
+                return giver.give(Came::Ended(problem)).await;
+            }
+        };
+        giver.give(came).await;
+    }
+}
+
+impl Loan {
+    /// The messages, which are the client's business from here on.
+    pub(super) fn hand_out(mut self) -> (QueueHandle, Vec<Received>) {
+        (self.queue.clone(), std::mem::take(&mut self.received))
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if self.received.is_empty() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let receipts: Vec<Receipt> = self.received.iter().map(|one| one.receipt).collect();
+        let queue = self.queue.clone();
+        runtime.spawn(async move {
+            // What cannot be given back comes back when its time is over.
+            let _ = queue.nack(&receipts, Retry::Now).await;
+        });
+    }
+}

@@ -1,0 +1,412 @@
+//! One socket: reads frames, carries requests out, writes answers and what subscriptions bring.
+//!
+//! Publishes get their places in the order in which they came; everything else overlaps, and answers come as they are ready.
+//! Nothing is read while too many requests are under way, so a client that sends without end is held up by TCP.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use millstream_broker::live::{LiveItem, Subscription};
+use millstream_broker::queues::{ConsumerId, QueueHandle, Receipt, Subscribe};
+use millstream_limits::{
+    HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
+    HTTP_SOCKET_SILENCES_MAX,
+};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite;
+
+use super::answers;
+use super::channels::{Arrival, Came, Channels};
+use super::frames::{self, Frame, How, Request};
+use crate::api::live::{self, wanted::Wanted};
+use crate::api::queues::{self, settle::of_queue};
+use crate::api::topics;
+use crate::app::App;
+use crate::metrics::Operation;
+use crate::problem::{Kind, Problem};
+
+type Id = Option<Box<str>>;
+type UnderWay = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+struct Session {
+    app: Arc<App>,
+    socket: WebSocket,
+    channels: Channels,
+    requests: FuturesUnordered<UnderWay>,
+    consumer: Consumer,
+    /// When the client last showed that it is there.
+    heard: Instant,
+}
+
+/// This socket as a consumer of queues. What it holds goes back when it is gone.
+struct Consumer {
+    id: ConsumerId,
+    queues: Vec<QueueHandle>,
+}
+
+/// A request that has come to its end.
+enum Done {
+    Answer(Message),
+    Opened(Id, Arc<str>, Result<Subscription, Problem>),
+}
+
+/// Why a socket ends.
+enum Ended {
+    /// The client is gone.
+    Gone,
+    /// The client says goodbye, or is told so.
+    Farewell(Option<(u16, &'static str)>),
+}
+
+/// Serves a socket until either side ends it.
+pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
+    let mut session = Session {
+        consumer: Consumer {
+            id: app.next_consumer(),
+            queues: Vec::new(),
+        },
+        app,
+        socket,
+        channels: Channels::new(),
+        requests: FuturesUnordered::new(),
+        heard: Instant::now(),
+    };
+    let ended = session.serve().await;
+    session.end(ended).await;
+}
+
+impl Session {
+    async fn serve(&mut self) -> Ended {
+        let app = Arc::clone(&self.app);
+        let mut stopped = std::pin::pin!(app.stopped());
+        let every = app.settings.keep_alive;
+        let mut keep_alive = interval_at(tokio::time::Instant::now() + every, every);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let may_read = self.requests.len() < HTTP_SOCKET_REQUESTS_MAX;
+            let went = tokio::select! {
+                () = &mut stopped => {
+                    return Ended::Farewell(Some((close_code::AWAY, "the server is shutting down")));
+                }
+                arrival = self.channels.next() => self.bring(arrival).await,
+                Some(done) = self.requests.next() => self.answer(done).await,
+                message = self.socket.recv(), if may_read => match message {
+                    Some(Ok(message)) => self.hear(message).await,
+                    Some(Err(error)) => Err(broken(error)),
+                    None => Err(Ended::Gone),
+                },
+                _ = keep_alive.tick() => {
+                    if may_read && self.heard.elapsed() > every * HTTP_SOCKET_SILENCES_MAX {
+                        return Ended::Gone;
+                    }
+                    self.feed(Message::Ping(Bytes::new())).await
+                }
+            };
+            if let Err(ended) = went {
+                return ended;
+            }
+            if let Err(ended) = self.write_out().await {
+                return ended;
+            }
+        }
+    }
+
+    /// Writes what else there is already, and sends all of it.
+    async fn write_out(&mut self) -> Result<(), Ended> {
+        for _ in 0..HTTP_SOCKET_LINE_ITEMS {
+            if let Some(Some(done)) = self.requests.next().now_or_never() {
+                self.answer(done).await?;
+            } else if let Some(arrival) = self.channels.try_next() {
+                self.bring(arrival).await?;
+            } else {
+                break;
+            }
+        }
+        self.socket.flush().await.map_err(|_| Ended::Gone)
+    }
+
+    async fn feed(&mut self, message: Message) -> Result<(), Ended> {
+        self.socket.feed(message).await.map_err(|_| Ended::Gone)
+    }
+
+    async fn refuse(&mut self, id: &Id, problem: &Problem) -> Result<(), Ended> {
+        self.feed(answers::error(id.as_deref(), problem)).await
+    }
+
+    /// Writes what came for a subscription.
+    async fn bring(&mut self, arrival: Arrival) -> Result<(), Ended> {
+        let name = arrival.name;
+        let frame = match arrival.came {
+            Came::Live(LiveItem::Record(message), at) => {
+                answers::record(&name, &message, at.as_deref())
+            }
+            Came::Live(LiveItem::Dropped { count }, _) => answers::dropped(&name, count),
+            Came::Live(LiveItem::Lost(lost), at) => answers::lost(&name, &lost, at.as_deref()),
+            Came::Live(LiveItem::Disconnected(reason), _) => {
+                self.channels.release(&name);
+                answers::end(&name, &reason.into())
+            }
+            Came::Messages(loan) => {
+                let (queue, received) = loan.hand_out();
+                for one in &received {
+                    self.feed(answers::message(&name, &queue, one)).await?;
+                }
+                return Ok(());
+            }
+            Came::Ended(problem) => {
+                self.channels.release(&name);
+                answers::end(&name, &problem)
+            }
+        };
+        self.feed(frame).await
+    }
+
+    /// Writes the answer to a request.
+    async fn answer(&mut self, done: Done) -> Result<(), Ended> {
+        match done {
+            Done::Answer(message) => self.feed(message).await,
+            Done::Opened(id, name, Ok(subscription)) => {
+                let position = subscription.position().map(|at| at.to_string());
+                self.channels.follow(&name, subscription);
+                let at = position.as_deref();
+                self.feed(answers::subscribed(id.as_deref(), &name, at))
+                    .await
+            }
+            Done::Opened(id, name, Err(problem)) => {
+                self.channels.release(&name);
+                self.refuse(&id, &problem).await
+            }
+        }
+    }
+
+    /// Takes a message from the client.
+    async fn hear(&mut self, message: Message) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        match message {
+            Message::Text(text) => {
+                let text = Bytes::from(text);
+                let Frame { id, request } = frames::parse(&text, self.app.now_ms());
+                let carried = match request {
+                    Ok(request) => self.carry_out(id.clone(), request, text.len()).await,
+                    Err(problem) => Err(problem),
+                };
+                match carried {
+                    Ok(Some(answer)) => self.feed(answer).await,
+                    Ok(None) => Ok(()),
+                    Err(problem) => self.refuse(&id, &problem).await,
+                }
+            }
+            Message::Binary(_) => {
+                let problem = Problem::new(
+                    Kind::BAD_JSON,
+                    "frames are JSON in text messages, not in binary ones",
+                );
+                self.refuse(&None, &problem).await
+            }
+            Message::Ping(_) | Message::Pong(_) => Ok(()),
+            Message::Close(_) => Err(Ended::Farewell(None)),
+        }
+    }
+
+    /// Does what is asked for, or begins to. An answer that is ready at once is returned.
+    async fn carry_out(
+        &mut self,
+        id: Id,
+        request: Request,
+        bytes: usize,
+    ) -> Result<Option<Message>, Problem> {
+        match request {
+            Request::Publish { topic, messages } => {
+                let topic_handle = topics::find(&self.app.broker, &topic)?;
+                if messages.is_empty() {
+                    return Ok(Some(answers::published(id.as_deref(), &topic, &[])));
+                }
+                let mut room = None;
+                self.app.bodies.claim(bytes, &mut room).await?;
+                let began = Instant::now();
+                let broker = &self.app.broker;
+                let publishing = broker.begin_publish(&topic_handle, &messages).await?;
+                self.later(Operation::Publish, began, async move {
+                    let _room = room;
+                    let published = publishing.done().await;
+                    done(&id, published.map_err(Problem::from), |published| {
+                        answers::published(id.as_deref(), &topic, &published)
+                    })
+                });
+            }
+            Request::Subscribe {
+                channel,
+                wanted,
+                credit,
+            } => self.subscribe(id, &channel, *wanted, credit)?,
+            Request::Consume {
+                channel,
+                queue,
+                credit,
+                together,
+                visibility_ms,
+            } => {
+                let queue = queues::find(&self.app.broker, &queue)?;
+                let name = self.channels.reserve(&channel)?;
+                let spec = Subscribe {
+                    consumer: self.consumer.id,
+                    max: together,
+                    visibility_ms,
+                    credit,
+                };
+                match queue.subscribe(spec) {
+                    Ok(subscription) => self.channels.consume(&name, subscription),
+                    Err(error) => {
+                        self.channels.release(&name);
+                        return Err(error.into());
+                    }
+                }
+                self.consumer.remember(queue);
+                return Ok(Some(answers::of_channel(
+                    "consuming",
+                    id.as_deref(),
+                    &channel,
+                )));
+            }
+            Request::Credit { channel, credit } => {
+                self.channels.add_credit(&channel, credit)?;
+                return Ok(id.map(|id| answers::plain("ok", Some(&id))));
+            }
+            Request::Unsubscribe { channel } => {
+                self.channels.remove(&channel)?;
+                return Ok(Some(answers::of_channel(
+                    "unsubscribed",
+                    id.as_deref(),
+                    &channel,
+                )));
+            }
+            Request::Settle {
+                queue,
+                receipts,
+                how,
+            } => {
+                let queue = queues::find(&self.app.broker, &queue)?;
+                let receipts = of_queue(&queue, &receipts)?;
+                let settling = async move { settle(id, &queue, &receipts, how).await };
+                self.later(Operation::Settle, Instant::now(), settling);
+            }
+            Request::Ping => return Ok(Some(answers::plain("pong", id.as_deref()))),
+        }
+        Ok(None)
+    }
+
+    fn subscribe(
+        &mut self,
+        id: Id,
+        channel: &str,
+        wanted: Wanted,
+        credit: u64,
+    ) -> Result<(), Problem> {
+        let name = self.channels.reserve(channel)?;
+        let app = Arc::clone(&self.app);
+        self.requests.push(Box::pin(async move {
+            let subscribed = live::subscribe(&app.broker, wanted, credit).await;
+            Done::Opened(id, name, subscribed)
+        }));
+        Ok(())
+    }
+
+    /// Goes on with a request beside others.
+    fn later(
+        &mut self,
+        operation: Operation,
+        began: Instant,
+        request: impl Future<Output = Message> + Send + 'static,
+    ) {
+        let app = Arc::clone(&self.app);
+        self.requests.push(Box::pin(async move {
+            let answer = request.await;
+            let counted = app.metrics.protocol.operation(operation as usize);
+            counted.answered(began.elapsed());
+            Done::Answer(answer)
+        }));
+    }
+
+    /// Ends what is left. Requests that had come are still carried out, so that what a client sent before it left holds.
+    async fn end(mut self, ended: Ended) {
+        let patience = Duration::from_millis(HTTP_SOCKET_CLOSE_MS);
+        let finish = async {
+            while let Some(done) = self.requests.next().await {
+                // The client may be gone.
+                if let Done::Answer(message) = done {
+                    let _ = self.socket.feed(message).await;
+                }
+            }
+        };
+        let _ = timeout(patience, finish).await;
+        self.channels.close().await;
+        drop(self.consumer);
+        if let Ended::Farewell(why) = ended {
+            let farewell = async {
+                let frame = why.map(|(code, reason)| CloseFrame {
+                    code,
+                    reason: reason.into(),
+                });
+                let _ = self.socket.send(Message::Close(frame)).await;
+                // A socket that is closed with something unread takes what was sent last with it.
+                while let Some(Ok(_)) = self.socket.recv().await {}
+            };
+            let _ = timeout(patience, farewell).await;
+        }
+    }
+}
+
+impl Consumer {
+    fn remember(&mut self, queue: QueueHandle) {
+        if self.queues.iter().all(|known| known.id() != queue.id()) {
+            self.queues.push(queue);
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            queue.consumer_gone(self.id);
+        }
+    }
+}
+
+async fn settle(id: Id, queue: &QueueHandle, receipts: &[Option<Receipt>], how: How) -> Message {
+    let known: Vec<Receipt> = receipts.iter().flatten().copied().collect();
+    let answers = match how {
+        How::Ack => queue.ack(&known).await,
+        How::Nack(retry) => queue.nack(&known, retry).await,
+        How::Reject => queue.reject(&known).await,
+        How::Extend { visibility_ms } => queue.extend(&known, visibility_ms).await,
+    };
+    done(&id, answers.map_err(Problem::from), |answers| {
+        answers::settled(id.as_deref(), receipts, answers)
+    })
+}
+
+fn done<T>(id: &Id, outcome: Result<T, Problem>, answer: impl FnOnce(T) -> Message) -> Message {
+    match outcome {
+        Ok(value) => answer(value),
+        Err(problem) => answers::error(id.as_deref(), &problem),
+    }
+}
+
+/// How a socket ends that cannot be read on.
+fn broken(error: axum::Error) -> Ended {
+    let why = match error.into_inner().downcast::<tungstenite::Error>() {
+        Ok(error) => match *error {
+            tungstenite::Error::Capacity(_) => (close_code::SIZE, "the message is too large"),
+            tungstenite::Error::Utf8(_) => (close_code::INVALID, "text is UTF-8"),
+            tungstenite::Error::Protocol(_) => (close_code::PROTOCOL, "this is no WebSocket frame"),
+            _ => return Ended::Gone,
+        },
+        Err(_) => return Ended::Gone,
+    };
+    Ended::Farewell(Some(why))
+}

@@ -1,0 +1,477 @@
+//! A `WebSocket`: publish, follow and consume on one connection.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use futures_util::SinkExt;
+use millstream_http::HttpSettings;
+use serde_json::{Value, json};
+use support::Served;
+use support::sockets::{Socket, receipts};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+async fn queue(served: &Served, name: &str, topic: &str) {
+    let body = json!({"name": name, "topic": topic, "from": "earliest"}).to_string();
+    let made = served.send("POST", "/v1/queues", &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+}
+
+async fn publish(socket: &mut Socket, topic: &str, values: &[&str]) {
+    let records: Vec<Value> = values
+        .iter()
+        .map(|value| json!({ "value": value }))
+        .collect();
+    let frame = json!({"type": "publish", "topic": topic, "records": records});
+    let answer = socket.ask(frame).await;
+    assert_eq!(answer["type"], "published", "{answer}");
+}
+
+async fn open_messages(served: &Served, queue: &str) -> Value {
+    served.get(&format!("/v1/queues/{queue}")).await.ok()["depth"].clone()
+}
+
+#[tokio::test]
+async fn one_socket_publishes_follows_and_consumes() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    queue(&served, "q", "t").await;
+    let mut socket = Socket::open(&served).await;
+    let subscribed = socket
+        .ask(json!({"type":"subscribe","subscription":"live","topics":["t"]}))
+        .await;
+    assert_eq!(subscribed["type"], "subscribed");
+    assert!(subscribed["position"].is_string());
+    let record = json!({"key":"k","value":{"order":1},"headers":{"a":["1",null]},"timestamp":1234});
+    let published = socket
+        .ask(json!({"type":"publish","topic":"t","record":record}))
+        .await;
+    let places = json!([{"partition":0,"offset":0,"timestamp":1234}]);
+    assert_eq!(
+        (&published["topic"], &published["records"]),
+        (&json!("t"), &places)
+    );
+    let came = socket.event("record", "live").await;
+    let read = served.get("/v1/topics/t/partitions/0/records").await.ok();
+    assert_eq!(came["record"], read["records"][0]);
+
+    let consuming = socket
+        .ask(json!({"type":"consume","subscription":"work","queue":"q","credit":10}))
+        .await;
+    assert_eq!(consuming["type"], "consuming");
+    let messages = socket.messages("work", 1).await;
+    assert_eq!(messages[0]["value"], "{\"order\":1}");
+    assert_eq!(messages[0]["attempts"], 1);
+    let acked = socket
+        .ask(json!({"type":"ack","queue":"q","receipts":receipts(&messages)}))
+        .await;
+    assert_eq!(acked["type"], "settled");
+    assert_eq!(acked["results"], json!([{"ok":true}]));
+    assert_eq!(open_messages(&served, "q").await["open"], 0);
+    let pong = socket.ask(json!({"type":"ping"})).await;
+    assert_eq!(pong["type"], "pong");
+}
+
+#[tokio::test]
+async fn credit_is_what_may_come() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    for (name, credit) in [("two", 2), ("none", 0)] {
+        let frame = json!({"type":"subscribe","subscription":name,"topics":["t"],"credit":credit});
+        socket.ask(frame).await;
+    }
+    publish(&mut socket, "t", &["a", "b", "c", "d"]).await;
+    assert_eq!(socket.values("two", 2).await, ["a", "b"]);
+    socket.silence().await;
+    socket
+        .send(&json!({"type":"credit","subscription":"none","credit":1}))
+        .await;
+    assert_eq!(socket.values("none", 1).await, ["a"]);
+    let ok = socket
+        .ask(json!({"type":"credit","subscription":"two","credit":100}))
+        .await;
+    assert_eq!(ok["type"], "ok");
+    assert_eq!(socket.values("two", 2).await, ["c", "d"]);
+    let gone = socket
+        .ask(json!({"type":"unsubscribe","subscription":"two"}))
+        .await;
+    assert_eq!(gone["type"], "unsubscribed");
+    publish(&mut socket, "t", &["e"]).await;
+    socket.silence().await;
+    // The name is free again.
+    let again = json!({"type":"subscribe","subscription":"two","topics":["t"],"from":"earliest"});
+    socket.ask(again).await;
+    assert_eq!(socket.values("two", 5).await, ["a", "b", "c", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_queue_gives_as_much_as_there_is_credit_for() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    queue(&served, "q", "t").await;
+    let mut socket = Socket::open(&served).await;
+    publish(&mut socket, "t", &["a", "b", "c", "d", "e"]).await;
+    socket
+        .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2,"max":1}))
+        .await;
+    let first = socket.messages("w", 2).await;
+    socket.silence().await;
+    let nacked = json!({"type":"nack","queue":"q","receipts":receipts(&first[..1]),"delay_ms":0});
+    assert_eq!(socket.ask(nacked).await["results"], json!([{"ok":true}]));
+    let extended =
+        json!({"type":"extend","queue":"q","receipts":receipts(&first[1..]),"visibility_ms":60000});
+    assert_eq!(socket.ask(extended).await["results"], json!([{"ok":true}]));
+    socket
+        .send(&json!({"type":"credit","subscription":"w","credit":10}))
+        .await;
+    let rest = socket.messages("w", 4).await;
+    let again = rest.iter().find(|message| message["value"] == "a").unwrap();
+    assert_eq!(again["attempts"], 2);
+    let rejected = json!({"type":"reject","queue":"q","receipts":receipts(&rest)});
+    let results = socket.ask(rejected).await["results"].clone();
+    assert_eq!(
+        results,
+        json!([{"ok":true},{"ok":true},{"ok":true},{"ok":true}])
+    );
+    let late = json!({"type":"ack","queue":"q","receipts":[first[0]["receipt"], first[1]["receipt"], "x"]});
+    let results = socket.ask(late).await["results"].clone();
+    assert_eq!(results[0]["code"], "finished");
+    assert_eq!(results[1], json!({"ok":true}));
+    assert_eq!(results[2]["code"], "invalid");
+}
+
+#[tokio::test]
+async fn what_a_socket_held_comes_back_when_it_goes() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    queue(&served, "q", "t").await;
+    for how in ["closed", "cut", "unsubscribed"] {
+        let mut socket = Socket::open(&served).await;
+        publish(&mut socket, "t", &["a", "b", "c"]).await;
+        let consume = json!({"type":"consume","subscription":"w","queue":"q","credit":2,
+            "visibility_ms":43_200_000_u64});
+        socket.ask(consume).await;
+        let held = socket.messages("w", 2).await;
+        assert_eq!(open_messages(&served, "q").await["leased"], 2);
+        match how {
+            "closed" => socket.stream.close(None).await.unwrap(),
+            "cut" => drop(socket),
+            _ => {
+                // What was delivered stays the client's until it goes.
+                socket
+                    .ask(json!({"type":"unsubscribe","subscription":"w"}))
+                    .await;
+                let ack = json!({"type":"ack","queue":"q","receipts":receipts(&held[..1])});
+                assert_eq!(socket.ask(ack).await["results"], json!([{"ok":true}]));
+                assert_eq!(open_messages(&served, "q").await["leased"], 1);
+                drop(socket);
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while open_messages(&served, "q").await["leased"] != 0 {
+            assert!(Instant::now() < deadline, "{how}: a lease is left");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut other = Socket::open(&served).await;
+        let left = if how == "unsubscribed" { 2 } else { 3 };
+        other
+            .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":100}))
+            .await;
+        let all = other.messages("w", left).await;
+        let ack = json!({"type":"ack","queue":"q","receipts":receipts(&all)});
+        assert_eq!(
+            other.ask(ack).await["results"].as_array().unwrap().len(),
+            left
+        );
+    }
+}
+
+#[tokio::test]
+async fn publishes_of_one_socket_keep_their_order() {
+    let served = Served::start().await;
+    // A durable topic: answers take a while, and many are under way.
+    served.send("PUT", "/v1/topics/t", "{}").await;
+    let mut socket = Socket::open(&served).await;
+    for n in 0..1_000 {
+        let record = json!({ "value": n.to_string() });
+        socket
+            .send(&json!({"type":"publish","id":n,"topic":"t","record":record}))
+            .await;
+    }
+    let mut offsets = vec![None; 1_000];
+    for _ in 0..1_000 {
+        let answer = socket.next().await;
+        let id = answer["id"].as_u64().unwrap() as usize;
+        offsets[id] = answer["records"][0]["offset"].as_u64();
+    }
+    let expected: Vec<_> = (0..1_000).map(Some).collect();
+    assert_eq!(offsets, expected);
+}
+
+#[tokio::test]
+async fn a_subscription_goes_on_where_it_stopped() {
+    let served = Served::start().await;
+    served.topic("t", 2).await;
+    let mut socket = Socket::open(&served).await;
+    let subscribe = json!({"type":"subscribe","subscription":"s","topics":["t"]});
+    socket.ask(subscribe.clone()).await;
+    publish(&mut socket, "t", &["a"]).await;
+    let position = socket.event("record", "s").await["position"].clone();
+    socket
+        .ask(json!({"type":"unsubscribe","subscription":"s"}))
+        .await;
+    publish(&mut socket, "t", &["b"]).await;
+    let mut resume = subscribe;
+    resume["position"] = position;
+    socket.ask(resume).await;
+    assert_eq!(socket.values("s", 1).await, ["b"]);
+    // And where records are gone meanwhile, that is told.
+    for partition in 0..2 {
+        let trim = format!("/v1/topics/t/partitions/{partition}/records");
+        served.send("DELETE", &trim, "").await;
+    }
+    let earlier = socket
+        .ask(json!({"type":"subscribe","subscription":"e","topics":["t"],"offsets":{"0":99}}))
+        .await;
+    assert_eq!(earlier["problem"]["code"], "offset-out-of-range");
+    served.send("DELETE", "/v1/topics/t", "").await;
+    let end = socket.event("end", "s").await;
+    assert_eq!(end["problem"]["code"], "unknown-topic");
+    socket
+        .refused(
+            json!({"type":"credit","subscription":"s","credit":1}),
+            "unknown-subscription",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_bad_frame_gets_an_error_and_harms_nobody() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    socket
+        .ask(json!({"type":"subscribe","subscription":"s","topics":["t"]}))
+        .await;
+    for garbage in [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "{\"type\":1}",
+        "{\"id\":1}",
+        "\u{0}",
+    ] {
+        socket.send_text(garbage).await;
+        let error = socket.next().await;
+        assert_eq!(error["type"], "error", "{garbage:?}: {error}");
+        assert_eq!(error["problem"]["code"], "bad-json", "{garbage:?}: {error}");
+    }
+    socket
+        .stream
+        .send(Message::binary(b"{}".to_vec()))
+        .await
+        .unwrap();
+    assert_eq!(socket.next().await["problem"]["code"], "bad-json");
+    for (frame, code) in [
+        (json!({"type":"sing"}), "bad-json"),
+        (
+            json!({"type":"publish","topic":"none","record":{}}),
+            "unknown-topic",
+        ),
+        (
+            json!({"type":"publish","topic":"t","record":{"value":1,"priority":11}}),
+            "invalid-record",
+        ),
+        (
+            json!({"type":"publish","topic":"t","record":{"partition":7}}),
+            "unknown-partition",
+        ),
+        (
+            json!({"type":"subscribe","subscription":"x","topics":["none"]}),
+            "unknown-topic",
+        ),
+        (
+            json!({"type":"subscribe","subscription":"x","topics":[]}),
+            "bad-query",
+        ),
+        (
+            json!({"type":"subscribe","subscription":"s","topics":["t"]}),
+            "exists",
+        ),
+        (
+            json!({"type":"subscribe","subscription":"x","topics":["t"],"filter":{}}),
+            "bad-query",
+        ),
+        (
+            json!({"type":"unsubscribe","subscription":"x"}),
+            "unknown-subscription",
+        ),
+        (
+            json!({"type":"consume","subscription":"x","queue":"none","credit":1}),
+            "unknown-queue",
+        ),
+        (
+            json!({"type":"ack","queue":"none","receipts":[]}),
+            "unknown-queue",
+        ),
+    ] {
+        let detail = socket.refused(frame.clone(), code).await;
+        assert!(!detail.is_empty(), "{frame}");
+    }
+    publish(&mut socket, "t", &["still here"]).await;
+    assert_eq!(socket.values("s", 1).await, ["still here"]);
+}
+
+#[tokio::test]
+async fn a_socket_has_bounds() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    for n in 0..100 {
+        let frame =
+            json!({"type":"subscribe","subscription":n.to_string(),"topics":["t"],"credit":0});
+        assert_eq!(socket.ask(frame).await["type"], "subscribed");
+    }
+    let more = json!({"type":"subscribe","subscription":"more","topics":["t"]});
+    socket.refused(more, "conflict").await;
+    let long = "x".repeat(200);
+    let named = json!({"type":"subscribe","subscription":long,"topics":["t"]});
+    socket.refused(named, "invalid-name").await;
+    let receipts = vec!["r"; 10_001];
+    queue(&served, "q", "t").await;
+    let many = json!({"type":"ack","queue":"q","receipts":receipts});
+    socket.refused(many, "too-large").await;
+
+    // A frame as large as may be is taken, a larger one ends the socket and nothing else.
+    let value = "x".repeat(900_000);
+    publish(&mut socket, "t", &[&value]).await;
+    let mut large = Socket::open(&served).await;
+    let _ = large.stream.send(Message::text("x".repeat(3 << 20))).await;
+    let code = large.farewell().await;
+    assert!(code.is_none_or(|code| code == CloseCode::Size), "{code:?}");
+    assert_eq!(socket.ask(json!({"type":"ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_so() {
+    let served = Served::start().await;
+    let answer = served.get("/v1/ws").await;
+    answer.problem(426, "upgrade-required");
+    assert_eq!(answer.header("upgrade"), Some("websocket"));
+    // Bytes that are no frames end the socket.
+    let mut socket = Socket::open(&served).await;
+    let raw = socket.stream.get_mut();
+    raw.write_all(&[0xff; 64]).await.unwrap();
+    let code = socket.farewell().await;
+    assert!(
+        code.is_none_or(|code| code == CloseCode::Protocol),
+        "{code:?}"
+    );
+    served.get("/healthz").await;
+}
+
+#[tokio::test]
+async fn foreign_pages_open_no_socket() {
+    let served = Served::start().await;
+    for (header, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
+        let refused = Socket::open_with(&served, &[(header, value)]).await;
+        let Err(Error::Http(answer)) = refused else {
+            panic!("{header}: it was opened")
+        };
+        assert_eq!(answer.status(), 403, "{header}");
+    }
+    let own = [("origin", "http://localhost:3000")];
+    Socket::open_with(&served, &own).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_says_goodbye_and_loses_nothing() {
+    let mut served = Served::start().await;
+    served.send("PUT", "/v1/topics/t", "{}").await;
+    queue(&served, "q", "t").await;
+    let mut socket = Socket::open(&served).await;
+    publish(&mut socket, "t", &["a", "b"]).await;
+    socket
+        .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2}))
+        .await;
+    socket.messages("w", 2).await;
+    let began = Instant::now();
+    let (code, ()) = tokio::join!(socket.farewell(), served.stop());
+    assert_eq!(code, Some(CloseCode::Away));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    drop(socket);
+    let data = served.close().await;
+    let served = Served::start_on(HttpSettings::default(), data).await;
+    assert_eq!(open_messages(&served, "q").await["leased"], 0);
+    assert_eq!(open_messages(&served, "q").await["open"], 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_has_vanished_is_dropped() {
+    let served = Served::start_with(HttpSettings {
+        keep_alive: Duration::from_millis(50),
+        ..HttpSettings::default()
+    })
+    .await;
+    served.topic("t", 1).await;
+    queue(&served, "q", "t").await;
+    let mut alive = Socket::open(&served).await;
+    // One that answers no pings, since nobody drives it.
+    let mut silent = Socket::open(&served).await;
+    publish(&mut silent, "t", &["a"]).await;
+    silent
+        .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":1}))
+        .await;
+    silent.messages("w", 1).await;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        assert_eq!(alive.ask(json!({"type":"ping"})).await["type"], "pong");
+        if open_messages(&served, "q").await["leased"] == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the silent one is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let mut slow = Socket::open(&served).await;
+    let mut socket = Socket::open(&served).await;
+    for name in ["blocks", "drops"] {
+        let slow_as = if name == "drops" {
+            "drop_oldest"
+        } else {
+            "block"
+        };
+        let frame = json!({"type":"subscribe","subscription":name,"topics":["t"],"slow":slow_as,
+            "buffer_records":10});
+        slow.ask(frame).await;
+    }
+    let value = "x".repeat(64 << 10);
+    for n in 0..300 {
+        publish(&mut socket, "t", &[&format!("{n} {value}")]).await;
+    }
+    // It gets everything by one subscription; by the other the last, and how many it did not get.
+    let (mut blocks, mut drops, mut dropped) = (0, 0, 0);
+    while blocks < 300 || drops + dropped < 300 {
+        let frame = slow.next().await;
+        match (
+            frame["type"].as_str().unwrap(),
+            frame["subscription"].as_str(),
+        ) {
+            ("record", Some("blocks")) => blocks += 1,
+            ("record", Some("drops")) => drops += 1,
+            ("dropped", Some("drops")) => dropped += frame["count"].as_u64().unwrap(),
+            _ => panic!("{frame}"),
+        }
+    }
+    assert!(dropped > 0);
+}

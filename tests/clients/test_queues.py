@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
 from typing import Any
 
+import httpx
 from conftest import eventually
 from http_api import Api
 from server import Server
@@ -64,3 +70,101 @@ def test_nothing_is_lost_or_done_twice_over_kills(own_server: Server) -> None:
 
         eventually(drain, 30)
     assert sorted(done, key=int) == [str(number) for number in range(120)]
+
+
+class Ledger:
+    """What workers know of each message, by what the server has answered them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.done: dict[str, float] = {}
+        self.asked: set[str] = set()
+        self.wrong: list[str] = []
+        self.deliveries: Counter[str] = Counter()
+
+    def delivered(self, messages: list[dict[str, Any]], began: float) -> None:
+        with self.lock:
+            for message in messages:
+                value = message["value"]
+                self.deliveries[value] += 1
+                if self.done.get(value, began) < began:
+                    self.wrong.append(f"{value} came again after it was done")
+
+    def settled(self, messages: list[dict[str, Any]], results: list[dict[str, Any]]) -> None:
+        with self.lock:
+            for message, result in zip(messages, results, strict=True):
+                value = message["value"]
+                # `finished`: the acknowledgement whose answer a kill has cut off had been taken.
+                if result["ok"] or (result["code"] == "finished" and value in self.asked):
+                    self.done.setdefault(value, time.monotonic())
+                elif result["code"] not in ("superseded", "lapsed"):
+                    self.wrong.append(f"{value}: {result}")
+
+
+def work(server: Server, ledger: Ledger, seed: int, finished: threading.Event) -> None:
+    """Receives, and of what it got acknowledges some, gives some back, and forgets the rest, whatever happens to the server."""
+    dice = random.Random(seed)
+    while not finished.is_set():
+        with contextlib.suppress(httpx.HTTPError), Api(server.http or "") as api:
+            while not finished.is_set():
+                began = time.monotonic()
+                messages = receive(api, "work", max=dice.randint(1, 10), visibility_ms=1_000, wait_ms=200)
+                ledger.delivered(messages, began)
+                part = {"ack": [], "nack": [], "forget": []}  # type: dict[str, list[dict[str, Any]]]
+                for message in messages:
+                    part[dice.choices(["ack", "nack", "forget"], [8, 1, 1])[0]].append(message)
+                with ledger.lock:
+                    ledger.asked.update(message["value"] for message in part["ack"])
+                for how in ("ack", "nack"):
+                    if part[how]:
+                        receipts = [message["receipt"] for message in part[how]]
+                        results = api.call("POST", f"/v1/queues/work/{how}", {"receipts": receipts})["results"]
+                        if how == "ack":
+                            ledger.settled(part[how], results)
+        time.sleep(0.02)
+
+
+def test_workers_over_kills_lose_nothing_and_leave_nothing_stuck(own_server: Server) -> None:
+    """Producers and workers at full speed while the server is killed again and again: what was acknowledged never comes again,
+    what was published and not acknowledged does, and the queue is empty in the end."""
+    published: list[str] = []
+    producing, finished, ledger = threading.Event(), threading.Event(), Ledger()
+    with Api(own_server.http or "") as api:
+        api.create_topic("orders", partitions=3)
+        policy = {"retry": {"backoff": {"fixed": {"delay_ms": 50}}}}
+        api.call("POST", "/v1/queues", {"name": "work", "topic": "orders", "policy": policy})
+
+    def produce() -> None:
+        n = 0
+        while not producing.is_set():
+            with contextlib.suppress(httpx.HTTPError), Api(own_server.http or "") as api:
+                while not producing.is_set():
+                    batch = [str(n + one) for one in range(5)]
+                    n += 5
+                    api.publish("orders", *batch)
+                    published.extend(batch)
+            time.sleep(0.02)
+
+    threads = [threading.Thread(target=work, args=(own_server, ledger, seed, finished)) for seed in range(4)]
+    threads.append(threading.Thread(target=produce))
+    for thread in threads:
+        thread.start()
+    dice = random.Random(4)
+    try:
+        for _ in range(6):
+            time.sleep(dice.uniform(0.3, 1.2))
+            own_server.kill()
+            own_server.start()
+        producing.set()
+        with Api(own_server.http or "") as api:
+            eventually(lambda: api.call("GET", "/v1/queues/work")["depth"]["open"] == 0, 60, lambda: api.queue("work"))
+    finally:
+        producing.set()
+        finished.set()
+        for thread in threads:
+            thread.join()
+    assert not ledger.wrong, ledger.wrong[:5]
+    assert len(published) > 50, "too little was published to say anything"
+    # Of some it is not known whether the acknowledgement was taken; all of them were delivered.
+    assert set(published) <= set(ledger.deliveries)
+    assert set(published) <= set(ledger.done) | ledger.asked

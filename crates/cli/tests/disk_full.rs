@@ -11,16 +11,18 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::peer::Peer;
 use common::records::{Found, batch, read_all, value};
 use common::{Server, Site, eventually};
+use millstream_client::http::{HttpClient, HttpError, Path as HttpPath, Problem};
 use millstream_client::{
     Client, CommittedOffset, NewTopic, Producer, ProducerConfig, TopicPartition,
 };
 use millstream_kafka_wire::ErrorCode;
 use millstream_record::{Codec, Offset};
+use serde_json::{Value, json};
 
 /// Set in the process that has a mount namespace of its own, to the directory to mount in.
 const INSIDE: &str = "MILLSTREAM_TEST_MOUNTPOINT";
@@ -387,4 +389,95 @@ async fn a_small_disk_needs_no_settings() {
     })
     .await;
     assert!(fill_up(&server, "records", 2).await * RECORD_BYTES as i64 > DISK_BYTES as i64 / 2);
+}
+
+/// The answers of the HTTP API: the status and what it says.
+struct Http(HttpClient);
+
+impl Http {
+    fn call(&self, method: &str, path: &[&str], body: &Value) -> Result<Value, Problem> {
+        let body = (!body.is_null()).then_some(body);
+        match self.0.call(method, &HttpPath::new(path), body) {
+            Ok(answer) => Ok(answer),
+            Err(HttpError::Refused(problem)) => Err(problem),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn publish(&self, topic: &str) -> Result<Value, Problem> {
+        let record = json!({ "value": "x".repeat(RECORD_BYTES) });
+        self.call("POST", &["v1", "topics", topic, "records"], &record)
+    }
+
+    /// Publishes until that is refused, and settling makes no room any more.
+    fn fill(&self, topic: &str) -> Problem {
+        let mut refusals = 0;
+        loop {
+            match self.publish(topic) {
+                Ok(_) => refusals = 0,
+                Err(problem) if refusals == 10 => return problem,
+                Err(_) => {
+                    refusals += 1;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, queue: &str, what: &str, body: &Value) -> Result<Value, Problem> {
+        self.call("POST", &["v1", "queues", queue, what], body)
+    }
+}
+
+#[test]
+fn a_full_disk_is_507_over_http_and_messages_can_be_finished() {
+    let Some(disk) = small_disk("a_full_disk_is_507_over_http_and_messages_can_be_finished") else {
+        return;
+    };
+    let server = site(&disk).start();
+    let http = Http(HttpClient::new(&server.http_address()));
+    http.call("PUT", &["v1", "topics", "orders"], &json!({ "partitions": 1 }))
+        .unwrap();
+    let queue = json!({ "name": "work", "topic": "orders" });
+    http.call("POST", &["v1", "queues"], &queue).unwrap();
+    for _ in 0..4 {
+        http.publish("orders").unwrap();
+    }
+    let asked = json!({ "max": 2, "wait_ms": 5000 });
+    let received = http.tell("work", "receive", &asked).unwrap();
+    let receipt = |at: usize| received["messages"][at]["receipt"].clone();
+
+    let ballast = Ballast::leaving(&disk, 3 << 20);
+    let full = http.fill("orders");
+    assert_eq!((full.status, full.code.as_str()), (507, "disk-full"));
+    assert!(full.detail.contains("the disk is full"), "{}", full.detail);
+    let ready = http.call("GET", &["readyz"], &Value::Null).unwrap_err();
+    assert_eq!((ready.status, ready.code.as_str()), (503, "not-ready"));
+
+    // Nothing is published, so nothing is acknowledged with it; an acknowledgement by itself is taken, and more is received.
+    let publish = json!([{ "topic": "orders", "records": [{ "value": "done" }] }]);
+    let both = json!({ "receipts": [receipt(0)], "publish": publish });
+    let refused = http.tell("work", "ack-and-publish", &both).unwrap_err();
+    assert_eq!(refused.code, "disk-full");
+    let acked = http
+        .tell("work", "ack", &json!({ "receipts": [receipt(0)] }))
+        .unwrap();
+    assert_eq!(acked["results"], json!([{ "ok": true }]));
+    let more = http.tell("work", "receive", &asked).unwrap();
+    assert_eq!(more["messages"].as_array().unwrap().len(), 2);
+
+    ballast.remove();
+    let deadline = Instant::now() + common::PATIENCE;
+    let both = json!({ "receipts": [receipt(1)], "publish": publish });
+    while let Err(problem) = http.tell("work", "ack-and-publish", &both) {
+        assert_eq!(problem.code, "disk-full", "{problem}");
+        assert!(Instant::now() < deadline, "it does not take records again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    http.publish("orders").unwrap();
+    let ready: Result<Value, _> = http.0.call("GET", &HttpPath::new(&["readyz"]), None::<&()>);
+    assert!(
+        matches!(ready, Err(HttpError::Unexpected(_))),
+        "plain text, not a problem"
+    );
 }

@@ -436,8 +436,12 @@ fn a_full_disk_is_507_over_http_and_messages_can_be_finished() {
     };
     let server = site(&disk).start();
     let http = Http(HttpClient::new(&server.http_address()));
-    http.call("PUT", &["v1", "topics", "orders"], &json!({ "partitions": 1 }))
-        .unwrap();
+    http.call(
+        "PUT",
+        &["v1", "topics", "orders"],
+        &json!({ "partitions": 1 }),
+    )
+    .unwrap();
     let queue = json!({ "name": "work", "topic": "orders" });
     http.call("POST", &["v1", "queues"], &queue).unwrap();
     for _ in 0..4 {

@@ -20,6 +20,9 @@ use crate::error::BrokerError;
 use crate::metrics::Producing;
 use crate::topics::TopicHandle;
 
+/// What a record takes in a batch beside its key, value and headers, most often.
+const RECORD_OVERHEAD_BYTES: usize = 16;
+
 /// A record to be published.
 #[derive(Debug, Clone, Default)]
 pub struct NewMessage {
@@ -313,6 +316,11 @@ impl Broker {
         let count = current.partitions.len() as u32;
         let batch_bytes_max = current.settings.values().max_message_bytes;
         let unkeyed = self.inner.rotor.next(count);
+        // What the first batch holds if all records go into it, as they do most often.
+        let sizes = messages
+            .iter()
+            .map(|message| message.size_bytes() + RECORD_OVERHEAD_BYTES);
+        let mut capacity_bytes = sizes.sum::<usize>().min(batch_bytes_max);
         let mut drafts: Vec<Draft> = Vec::new();
         let mut open: BTreeMap<u32, usize> = BTreeMap::new();
         let mut places = Vec::with_capacity(messages.len());
@@ -355,7 +363,10 @@ impl Broker {
                 drafts.push(Draft {
                     partition,
                     requires: Vec::new(),
-                    builder: BatchBuilder::new(Codec::None),
+                    builder: BatchBuilder::with_capacity(
+                        Codec::None,
+                        std::mem::take(&mut capacity_bytes),
+                    ),
                 });
                 open.insert(partition, drafts.len() - 1);
                 drafts.len() - 1

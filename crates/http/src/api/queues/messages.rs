@@ -97,6 +97,7 @@ pub(crate) async fn receive(
         )?),
     };
     let (received, _held) = tokio::select! {
+        biased;
         received = queue.receive(spec) => received?,
         () = app.stopped() => (Vec::new(), millstream_broker::streams::Held::default()),
     };
@@ -172,9 +173,9 @@ pub(crate) fn bounded(what: &str, value: u64, min: u64, max: u64) -> Result<u64,
 
 /// A message that was delivered, as JSON.
 pub(crate) fn write_received(json: &mut JsonBuffer, queue: &QueueHandle, received: &Received) {
-    json.raw("{\"receipt\":\"");
-    json.raw(&queue.receipt_text(received.receipt).to_string());
-    json.raw("\",\"attempts\":");
+    json.raw("{\"receipt\":");
+    json.plain(queue.receipt_text(received.receipt));
+    json.raw(",\"attempts\":");
     json.number(received.attempts);
     json.raw(",\"held_until\":");
     json.number(received.deadline.get());

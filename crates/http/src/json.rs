@@ -225,7 +225,7 @@ impl JsonBuffer {
 /// Whether a text has nothing in it that JSON escapes (RFC 8259, section 7).
 fn is_plain(text: &[u8]) -> bool {
     const STRETCH_BYTES: usize = 64;
-    let is_escaped = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     // Without a way out inside a stretch, the compiler looks at many bytes at a time.
     let mut stretches = text.chunks(STRETCH_BYTES);
     stretches.all(|stretch| {

@@ -93,10 +93,9 @@ pub(crate) async fn ack_and_publish(
     let mut json = JsonBuffer::default();
     json.raw("{\"published\":[");
     for (at, ((topic, _), published)) in parts.iter().zip(&published).enumerate() {
-        if at > 0 {
-            json.raw(",");
-        }
+        json.raw(if at == 0 { "{" } else { ",{" });
         write_published(&mut json, topic.name().as_str(), published);
+        json.raw("}");
     }
     json.raw("]}");
     Ok(json.into_response())

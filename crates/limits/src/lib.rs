@@ -309,6 +309,18 @@ pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;
 /// Records in one delivery of a queue: what one answer and one lease hold.
 pub const QUEUE_RECEIVE_RECORDS_MAX: u32 = 10_000;
 
+/// Bytes of records in one delivery of a queue: what is beyond, goes back and is delivered next. A single record may be larger.
+pub const QUEUE_RECEIVE_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of dead letters in one commit: half of what fits, as each says a few hundred bytes more than the record.
+pub const QUEUE_BURIAL_BYTES_MAX: usize = COMMIT_BYTES_MAX / 2;
+
+/// Compressed batches that queues keep unpacked, all queues together: a batch is delivered in many pieces.
+pub const QUEUE_UNPACKED_BYTES_MAX: usize = 32 << 20;
+
+/// How many batches those are at most: they are searched one by one.
+pub const QUEUE_UNPACKED_BATCHES_MAX: usize = 64;
+
 /// Requests that wait at one queue: each holds a connection, or a place on one.
 pub const QUEUE_WAITING_REQUESTS_MAX: usize = 100_000;
 

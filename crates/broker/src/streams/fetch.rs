@@ -110,6 +110,15 @@ impl Broker {
         }
     }
 
+    /// One look at all partitions, for a reader who holds memory already and so must not wait for more; `None` if there is
+    /// none at present.
+    pub(crate) async fn fetch_at_once(&self, spec: FetchSpec) -> Option<Vec<FetchedPart>> {
+        let budget = self.inner.read_budget.clone();
+        let gathering = self.look(Gathering::new(spec, budget)).await;
+        let is_fed = gathering.starved().is_none();
+        is_fed.then(|| gathering.finish())
+    }
+
     /// Whether a fetch waits for memory that answers to other readers hold: whoever sends answers should then be less
     /// patient with readers that do not take them.
     pub fn readers_wait(&self) -> bool {

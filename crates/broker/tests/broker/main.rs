@@ -12,6 +12,7 @@ mod live;
 mod offsets;
 mod produce;
 mod publish;
+mod queue_faults;
 mod queues;
 mod restart;
 mod retention;

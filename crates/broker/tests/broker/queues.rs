@@ -17,14 +17,18 @@ use millstream_broker::queues::{
 
 use super::*;
 
-fn message(value: &str) -> NewMessage {
+pub(super) fn message(value: &str) -> NewMessage {
     NewMessage {
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
         ..NewMessage::default()
     }
 }
 
-fn with(mut message: NewMessage, name: &'static str, value: &impl ToString) -> NewMessage {
+pub(super) fn with(
+    mut message: NewMessage,
+    name: &'static str,
+    value: &impl ToString,
+) -> NewMessage {
     let value = Bytes::from(value.to_string());
     let name = Bytes::from_static(name.as_bytes());
     message.headers.push((name, Some(value)));
@@ -77,7 +81,7 @@ pub(super) fn values(received: &[Received]) -> Vec<String> {
     received.iter().map(|one| value(one).unwrap()).collect()
 }
 
-async fn publish(server: &Server, topic: &Arc<TopicHandle>, count: usize) {
+pub(super) async fn publish(server: &Server, topic: &Arc<TopicHandle>, count: usize) {
     let messages: Vec<_> = (0..count).map(|n| message(&n.to_string())).collect();
     server.broker.publish(topic, &messages).await.unwrap();
 }
@@ -88,7 +92,7 @@ pub(super) async fn ack(queue: &QueueHandle, received: &[Received]) {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
-fn retrying(attempts: u32) -> QueuePolicy {
+pub(super) fn retrying(attempts: u32) -> QueuePolicy {
     QueuePolicy {
         retry: RetryPolicy {
             attempts_max: NonZeroU32::new(attempts),
@@ -100,7 +104,7 @@ fn retrying(attempts: u32) -> QueuePolicy {
     }
 }
 
-async fn dead(server: &Server) -> Vec<BTreeMap<String, String>> {
+pub(super) async fn dead(server: &Server) -> Vec<BTreeMap<String, String>> {
     let topic = server.broker.topic("work.dead").unwrap();
     let partition = topic.partition(0).unwrap();
     let from = partition.offsets().log_start;
@@ -125,7 +129,7 @@ async fn dead(server: &Server) -> Vec<BTreeMap<String, String>> {
     letters
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..500 {
         if holds().await {
             return;

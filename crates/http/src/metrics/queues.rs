@@ -30,7 +30,7 @@ const AT_PRESENT: [Column<QueueStats>; 4] = [
     ),
 ];
 
-const HAPPENED: [Column<QueueStats>; 14] = [
+const HAPPENED: [Column<QueueStats>; 15] = [
     (
         "millstream_queue_delivered_total",
         "Deliveries, each attempt for itself.",
@@ -97,8 +97,13 @@ const HAPPENED: [Column<QueueStats>; 14] = [
         |queue| queue.totals.lost,
     ),
     (
+        "millstream_queue_damaged_total",
+        "Messages of which what is stored is damaged, so that they cannot be delivered.",
+        |queue| queue.totals.damaged,
+    ),
+    (
         "millstream_queue_skipped_total",
-        "Offsets without a message: gaps, control batches, aborted transactions, batches that cannot be read.",
+        "Offsets without a message: gaps, control batches, aborted transactions.",
         |queue| queue.totals.skipped,
     ),
 ];

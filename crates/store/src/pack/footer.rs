@@ -110,6 +110,20 @@ impl Footer {
         self.start(entry, |index| index.max_timestamp_before < at)
     }
 
+    /// The first offset after `offset` that the index leads to, or where the range ends.
+    pub(super) fn next_indexed(&self, entry: &DirectoryEntry, offset: Offset) -> Offset {
+        let first = entry.index_start as usize;
+        let count = entry.index_count as usize;
+        let passed = partition_point(count, |number| {
+            self.index(first + number).base_offset <= offset
+        });
+        if passed < count {
+            self.index(first + passed).base_offset
+        } else {
+            entry.range.end
+        }
+    }
+
     /// The last index entry for which `before` holds, which it does for all entries before that one.
     fn start(&self, entry: &DirectoryEntry, before: impl Fn(&IndexEntry) -> bool) -> Start {
         let first = entry.index_start as usize;

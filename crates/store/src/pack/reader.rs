@@ -125,6 +125,35 @@ impl PackReader {
         take_whole(entry, &available, max_bytes, upto)
     }
 
+    /// Where reading can go on after [`PackReader::read`] has found damage at `from`: behind the batch that is damaged if
+    /// what follows it can be trusted, else where the index leads to next.
+    pub fn after_damage(&self, entry: &DirectoryEntry, from: Offset) -> Offset {
+        let beyond = |offset: &Offset| *offset > from;
+        let after_batch = self.batch_after(entry, from).ok().flatten();
+        let next = after_batch.unwrap_or_else(|| self.footer.next_indexed(entry, from));
+        Some(next).filter(beyond).unwrap_or(entry.range.end)
+    }
+
+    /// The base offset of the batch that follows the one with `from`, or the end of the range. `None` if it cannot be told.
+    fn batch_after(
+        &self,
+        entry: &DirectoryEntry,
+        from: Offset,
+    ) -> Result<Option<Offset>, PackError> {
+        let mut position = self.footer.start_for_offset(entry, from).position;
+        let mut last = None;
+        while position < entry.range.bytes {
+            let header = self.header_at(entry, position, &[])?;
+            check_place(entry, &header, last)?;
+            if last.is_some() && header.base_offset > from {
+                return Ok(Some(header.base_offset));
+            }
+            last = Some(header.base_offset);
+            position += u64::from(header.size_bytes);
+        }
+        Ok((position == entry.range.bytes).then_some(entry.range.end))
+    }
+
     /// The first batch, from `from` on, whose max timestamp is at least `at`.
     pub fn find_by_time(
         self: &Arc<Self>,

@@ -238,6 +238,17 @@ impl PackSet {
         found.map(Place::placed)
     }
 
+    /// Where reading can go on after damage at `from`; `None` if nothing is damaged there, or the disk refuses.
+    pub(crate) fn after_damage(&self, partition: PartitionId, from: Offset) -> Option<Offset> {
+        let placed = self.find(partition, from)?;
+        match self.in_pack(placed, |pack, entry| Ok(pack.after_damage(entry, from))) {
+            Ok(next) => Some(next),
+            // The whole pack.
+            Err(ReadError::Damaged { .. }) => Some(placed.range.end),
+            Err(_) => None,
+        }
+    }
+
     /// Runs `read` on the range in its open pack.
     fn in_pack<T>(
         &self,

@@ -242,6 +242,12 @@ impl Partition {
         Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)))
     }
 
+    /// Where reading can go on after [`Partition::read`] has found damage at `from`; `None` if it is not there any more, or
+    /// the disk refuses. Blocks.
+    pub fn after_damage(&self, from: Offset) -> Option<Offset> {
+        self.packs.after_damage(self.id, from)
+    }
+
     /// The latest leader epoch up to `epoch` in which something was appended, and the offset after its last record
     /// (KIP-101's `OffsetForLeaderEpoch`); `None` when there is none.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millstream_catalog::TopicName;
+use millstream_limits::QUEUE_RECEIVE_BYTES_MAX;
 use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability};
 
@@ -80,7 +81,7 @@ impl QueueHandle {
                 first.first().map(|first| first.offset)
             };
             let Some(first) = first else { continue };
-            let records = read(&self.broker, &partition, &[first]).await?;
+            let records = read(&self.broker, &partition, &[first], 1).await?;
             if let Some((_, Found::Record(record))) = records.found.first() {
                 oldest = Some(oldest.map_or(record.timestamp, |age| age.min(record.timestamp)));
             }
@@ -88,12 +89,12 @@ impl QueueHandle {
         Ok(oldest)
     }
 
-    /// Messages that are not finished, at most `max`, without receiving them: partition by partition, in the order of the
-    /// log.
+    /// Messages that are not finished, at most `max` and no more bytes than one delivery has, without receiving them: partition
+    /// by partition, in the order of the log.
     pub async fn browse(&self, max: usize) -> Result<Vec<BrowsedMessage>, QueueError> {
         let topic = self.broker.topic_by_id(self.cell.topic);
         let topic = topic.ok_or(QueueError::UnknownQueue)?;
-        let mut browsed = Vec::new();
+        let (mut browsed, mut left_bytes) = (Vec::new(), QUEUE_RECEIVE_BYTES_MAX);
         for partition in topic.partitions() {
             let open = {
                 let state = self.cell.state.lock();
@@ -102,7 +103,8 @@ impl QueueHandle {
                 state.machine.browse(partition.index(), Offset::ZERO, left)
             };
             let offsets: Vec<Offset> = open.iter().map(|open| open.offset).collect();
-            let records = read(&self.broker, &partition, &offsets).await?;
+            let records = read(&self.broker, &partition, &offsets, left_bytes).await?;
+            left_bytes = left_bytes.saturating_sub(records.size_bytes);
             for ((_, found), open) in records.found.into_iter().zip(open) {
                 if let Found::Record(record) = found {
                     browsed.push(BrowsedMessage {
@@ -112,7 +114,7 @@ impl QueueHandle {
                     });
                 }
             }
-            if browsed.len() >= max {
+            if browsed.len() >= max || left_bytes == 0 {
                 break;
             }
         }
@@ -167,7 +169,7 @@ impl QueueHandle {
                 &mut state,
                 &broker.inner.slot,
                 commit,
-                Durability::Fsync,
+                (Durability::Fsync, 0),
                 |machine, effects| machine.set_policy(policy, now, effects),
             );
             performed.map_err(BrokerError::from)?;

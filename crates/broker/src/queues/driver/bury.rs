@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_limits::QUEUE_BURIAL_BYTES_MAX;
 use millstream_record::{Header, Offset, TimestampMs};
 use millstream_store::Commit;
 
@@ -17,49 +18,54 @@ use crate::queues::machine::{DeadLetter, DeathReason};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 impl Cell {
-    /// Appends a job's records to the dead-letter topic and ends them here, in one commit. Whether it could be done; if
-    /// not, it is to be tried again.
-    pub(super) async fn bury(
-        &self,
-        broker: &Broker,
-        topic: &Arc<TopicHandle>,
-        letter: DeadLetter,
-    ) -> bool {
+    /// Appends a job's records to the dead-letter topic and ends them here, in one commit, or in several if they are more
+    /// than one holds. If that is refused it is tried again.
+    pub(super) async fn bury(&self, broker: &Broker, topic: &Arc<TopicHandle>, letter: DeadLetter) {
         let Some(partition) = topic.partition(letter.part.partition) else {
-            return true;
+            return;
         };
-        let Err(error) = self.try_to_bury(broker, &partition, &letter).await else {
-            return true;
-        };
-        tracing::warn!(queue = %self.name, %error, "dead letters cannot be written; they are held and tried again");
-        self.state.lock().letters.push(letter);
-        false
+        let offsets: Vec<Offset> = letter.part.run.offsets().collect();
+        let mut left = &offsets[..];
+        while !left.is_empty() {
+            match self.bury_some(broker, &partition, &letter, left).await {
+                Ok(count) => left = &left[count..],
+                Err(error) => {
+                    tracing::warn!(queue = %self.name, %error, "dead letters cannot be written; they are held and tried again");
+                    self.state.lock().again.letters.push(letter);
+                    return;
+                }
+            }
+        }
     }
 
-    async fn try_to_bury(
+    /// Buries the first of `offsets`, and says how many those are.
+    async fn bury_some(
         &self,
         broker: &Broker,
         partition: &PartitionHandle,
         letter: &DeadLetter,
-    ) -> Result<(), QueueError> {
+        offsets: &[Offset],
+    ) -> Result<usize, QueueError> {
+        // What was buried when it was tried before is not known any more, and nor is what was dropped meanwhile.
+        if !self.state.lock().machine.is_dying_in(letter.job, offsets) {
+            return Ok(offsets.len());
+        }
         let definition = self.definition();
-        broker
-            .ensure_dead_letters(&definition.dead_letter_topic)
-            .await?;
-        let target = broker
-            .topic(&definition.dead_letter_topic)
-            .ok_or(BrokerError::UnknownTopic)?;
-        let offsets: Vec<Offset> = letter.part.run.offsets().collect();
-        let records = read(broker, partition, &offsets).await?;
+        let name = &definition.dead_letter_topic;
+        broker.ensure_dead_letters(name).await?;
+        let target = broker.topic(name).ok_or(BrokerError::UnknownTopic)?;
+        let records = read(broker, partition, offsets, QUEUE_BURIAL_BYTES_MAX).await?;
+        let count = whole_batches(&records.found, offsets.len());
         let now = broker.now();
-        let messages = letters(&self.name, partition, letter, records.found, now);
+        let found = records.found.into_iter().take(count);
+        let messages = letters(&self.name, partition, letter, found, now);
         let mut composed = broker.compose(&target, &messages).await?;
         let _admission = broker.admit(composed.size_bytes()).await;
         let mut state = self.state.lock();
-        // A job that is not known any more: its records were dropped meanwhile.
-        if state.check_open().is_err() || !state.machine.has_job(letter.job) {
-            return Ok(());
+        if state.check_open().is_err() || !state.machine.is_dying_in(letter.job, offsets) {
+            return Ok(offsets.len());
         }
+        let before = offsets.get(count).copied().unwrap_or(Offset(i64::MAX));
         let commit = Commit {
             appends: std::mem::take(&mut composed.appends),
             ..Commit::default()
@@ -68,14 +74,34 @@ impl Cell {
             &mut state,
             &broker.inner.slot,
             commit,
-            self.durability,
+            (self.durability, count),
             |machine, effects| {
-                machine.buried(letter.job, Offset(i64::MAX), now, effects);
+                for range in &records.damaged {
+                    machine.damaged(partition.index(), range.start, range.end, now, effects);
+                }
+                machine.buried(letter.job, before, now, effects);
             },
         );
         performed.map_err(BrokerError::from)?;
-        Ok(())
+        Ok(count)
     }
+}
+
+/// How many of those that were found go into one commit: all, but for a part of a batch that cannot be decoded, of which
+/// the bytes are kept once.
+fn whole_batches(found: &[(Offset, Found)], wanted: usize) -> usize {
+    if found.len() == wanted {
+        return wanted;
+    }
+    let Some((_, Found::Undecodable(last))) = found.last() else {
+        return found.len();
+    };
+    let of_another = |(_, found): &(Offset, Found)| match found {
+        Found::Undecodable(bytes) => bytes.as_ptr() != last.as_ptr(),
+        _ => true,
+    };
+    let whole = found.iter().rposition(of_another).map_or(0, |at| at + 1);
+    if whole == 0 { found.len() } else { whole }
 }
 
 /// What is appended for the records of a job. Of a batch that cannot be decoded the bytes are kept, once.
@@ -83,15 +109,15 @@ fn letters(
     queue: &Arc<str>,
     partition: &PartitionHandle,
     letter: &DeadLetter,
-    found: Vec<(Offset, Found)>,
+    found: impl Iterator<Item = (Offset, Found)>,
     now: TimestampMs,
 ) -> Vec<NewMessage> {
-    let mut messages = Vec::with_capacity(found.len());
+    let mut messages = Vec::new();
     let mut last_damaged: Option<*const u8> = None;
     for (offset, found) in found {
         let mut message = match found {
             Found::Gone => continue,
-            Found::Damaged(batch) => {
+            Found::Undecodable(batch) => {
                 if last_damaged.replace(batch.as_ptr()) == Some(batch.as_ptr()) {
                     continue;
                 }

@@ -11,6 +11,7 @@ use millstream_store::{Commit, CommitError, Durability, Sequenced, Slot, StateCh
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::keeper::Again;
 use super::stats::Oldest;
 use crate::error::BrokerError;
 use crate::queues::definition::QueueDefinition;
@@ -23,9 +24,11 @@ use crate::queues::record::{self, Entries};
 /// What one commit of a queue's state may hold, well below what the store takes.
 const STATE_BYTES_PER_COMMIT: usize = 8 << 20;
 
-/// What of a queue's state has room in a commit that appends something: what acknowledging the most records that one
-/// request may name writes, each far from the others.
-const STATE_BYTES_BESIDE: usize = 2 << 20;
+/// What an event writes at most beside what it writes for each record: a lease, marks, a chunk's blocks.
+const STATE_BYTES: usize = 32 << 10;
+
+/// What an event writes at most for each record that it finishes, each far from the others: a block, an end of its past.
+const STATE_BYTES_PER_RECORD: usize = 256;
 
 /// A request that waits.
 pub(super) enum Waiting {
@@ -55,6 +58,8 @@ pub(super) struct State {
     /// What the queue's task has to do.
     pub(super) scans: Vec<ScanRequest>,
     pub(super) letters: Vec<DeadLetter>,
+    /// What was refused, to be tried again.
+    pub(super) again: Again,
     pub(super) oldest: Oldest,
     /// The queue's last commit.
     pub(super) durable: Option<Ticket>,
@@ -82,6 +87,7 @@ impl Cell {
                 waiting: HashMap::new(),
                 scans: Vec::new(),
                 letters: Vec::new(),
+                again: Again::default(),
                 oldest: Oldest::default(),
                 durable: None,
                 failed: None,
@@ -132,14 +138,14 @@ impl Cell {
         Ok(())
     }
 
-    /// Has the machine take part in a commit of something else: `event` happens once the commit cannot be refused any
-    /// more. If it is refused, nothing has happened.
+    /// Has the machine take part in a commit of something else: `event`, which concerns so many records, happens once the
+    /// commit cannot be refused any more. If it is refused, nothing has happened.
     pub(super) fn perform_beside(
         &self,
         state: &mut State,
         slot: &Slot,
         commit: Commit,
-        promise: Durability,
+        (promise, records): (Durability, usize),
         event: impl FnOnce(&mut Queue, &mut Effects),
     ) -> Result<Sequenced, CommitError> {
         let commit = Commit {
@@ -149,10 +155,11 @@ impl Cell {
         let mut effects = Effects::default();
         let mut entries = Entries::new().into_iter().peekable();
         let machine = &mut state.machine;
-        let mut sequenced = slot.commit_with(commit, STATE_BYTES_BESIDE, |changes| {
+        let state_bytes = STATE_BYTES + records * STATE_BYTES_PER_RECORD;
+        let mut sequenced = slot.commit_with(commit, state_bytes, |changes| {
             event(machine, &mut effects);
             entries = self.entries(&mut effects).into_iter().peekable();
-            take(&mut entries, STATE_BYTES_BESIDE, changes);
+            take(&mut entries, state_bytes, changes);
         })?;
         state.durable = Some(sequenced.durable.clone());
         state.commit_rest(slot, entries, promise)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use millstream_catalog::TopicName;
-use millstream_limits::{QUEUE_STATE_DELETES_PER_COMMIT, QUEUES_MAX};
+use millstream_limits::{QUEUE_STATE_DELETES_PER_COMMIT, QUEUES_MAX, RECORD_ENCODED_BYTES_MAX};
 use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability, Ticket};
 
@@ -26,6 +26,9 @@ use crate::topics::{NewTopic, TopicHandle};
 
 /// What follows a queue's name in the name of its dead letters' topic, unless it is named.
 const DEAD_SUFFIX: &str = ".dead";
+
+/// The largest dead letter: a record, and what is said of its death.
+const DEAD_LETTER_BYTES_MAX: usize = RECORD_ENCODED_BYTES_MAX + (1 << 20);
 
 /// A queue to be made.
 #[derive(Clone, Debug)]
@@ -115,7 +118,8 @@ impl Broker {
             let mut state = cell.state.lock();
             let slot = &self.inner.slot;
             let begun = |_: &mut Queue, effects_then: &mut Effects| *effects_then = effects;
-            let performed = cell.perform_beside(&mut state, slot, commit, Durability::Fsync, begun);
+            let performed =
+                cell.perform_beside(&mut state, slot, commit, (Durability::Fsync, 0), begun);
             performed.map_err(BrokerError::from)?;
             state.durable.clone()
         };
@@ -137,8 +141,15 @@ impl Broker {
         let new = NewTopic {
             name: name.to_owned(),
             partitions: Some(1),
-            // Dead letters are kept until somebody has looked at them.
-            settings: [("retention.ms".to_owned(), "-1".to_owned())].into(),
+            // Dead letters are kept until somebody has looked at them, and whatever a topic took is taken here too.
+            settings: [
+                ("retention.ms", "-1".to_owned()),
+                ("max.message.bytes", DEAD_LETTER_BYTES_MAX.to_string()),
+                ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+            ]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
         };
         match self.create_topic(new).await {
             Ok(_) | Err(BrokerError::TopicExists(_)) => Ok(()),

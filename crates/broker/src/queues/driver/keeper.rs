@@ -11,11 +11,46 @@ use crate::broker::{Broker, Inner};
 use crate::queues::machine::{DeadLetter, Effects, ScanRequest};
 use crate::topics::TopicHandle;
 
-/// How long a queue rests after the store has refused something that it needs.
-const RETRY: Duration = Duration::from_millis(500);
+/// How soon something that was refused is tried again, and how late at the most if it is refused again and again.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// A deadline further away is looked at again then.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+
+/// What the store or a topic refuses at present: because the disk is full or fails, or a letter is not taken. It waits, and
+/// holds up nothing else.
+#[derive(Default)]
+pub(super) struct Again {
+    pub(super) scans: Vec<ScanRequest>,
+    pub(super) letters: Vec<DeadLetter>,
+    /// When to try, by the monotonic clock.
+    at: Duration,
+    /// How often something was refused since nothing was.
+    refusals: u32,
+}
+
+impl Again {
+    fn len(&self) -> usize {
+        self.scans.len() + self.letters.len()
+    }
+
+    /// So many waited before work was done.
+    fn note(&mut self, before: usize, now: Duration) {
+        if self.len() > before {
+            let wait = RETRY_MIN.saturating_mul(1 << self.refusals.min(10));
+            self.at = now + wait.min(RETRY_MAX);
+            self.refusals += 1;
+        } else if self.len() == 0 {
+            self.refusals = 0;
+        }
+    }
+
+    /// How long it waits still.
+    fn wait(&self, now: Duration) -> Option<Duration> {
+        (self.len() > 0).then(|| self.at.saturating_sub(now))
+    }
+}
 
 /// What to sleep on.
 struct Rest {
@@ -67,16 +102,15 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
         }
         let (scans, letters) = tick(broker, topic, cell)?;
         let is_idle = scans.is_empty() && letters.is_empty();
-        let mut refused = false;
+        let waiting = cell.state.lock().again.len();
         for scan in scans {
-            refused |= !do_scan(broker, topic, cell, scan).await;
+            do_scan(broker, topic, cell, scan).await;
         }
         for letter in letters {
-            refused |= !cell.bury(broker, topic, letter).await;
+            cell.bury(broker, topic, letter).await;
         }
-        if refused {
-            return Some(Rest { wake, until: RETRY });
-        }
+        let now = broker.inner.env.clock.monotonic();
+        cell.state.lock().again.note(waiting, now);
         if is_idle {
             let look = cell.look_at_oldest(broker, topic).await;
             let until = sleep_time(broker, cell).min(look.unwrap_or(SLEEP_MAX));
@@ -111,34 +145,35 @@ fn tick(
     let promise = cell.unsynced();
     let slot = &broker.inner.slot;
     cell.perform(&mut state, slot, &mut effects, promise).ok()?;
-    let scans = std::mem::take(&mut state.scans);
-    let letters = std::mem::take(&mut state.letters);
+    let mut scans = std::mem::take(&mut state.scans);
+    let mut letters = std::mem::take(&mut state.letters);
+    let monotonic = broker.inner.env.clock.monotonic();
+    if state.again.wait(monotonic) == Some(Duration::ZERO) {
+        scans.append(&mut state.again.scans);
+        letters.append(&mut state.again.letters);
+    }
     Some((scans, letters))
 }
 
 fn sleep_time(broker: &Broker, cell: &Cell) -> Duration {
-    let deadline = cell.state.lock().next_deadline();
-    deadline.map_or(SLEEP_MAX, |deadline| {
+    let state = cell.state.lock();
+    let until = state.next_deadline().map_or(SLEEP_MAX, |deadline| {
         let ms = deadline.get().saturating_sub(broker.now().get()).max(0);
         Duration::from_millis(ms as u64).min(SLEEP_MAX)
-    })
+    });
+    let again = state.again.wait(broker.inner.env.clock.monotonic());
+    until.min(again.unwrap_or(SLEEP_MAX))
 }
 
-async fn do_scan(
-    broker: &Broker,
-    topic: &Arc<TopicHandle>,
-    cell: &Cell,
-    request: ScanRequest,
-) -> bool {
+async fn do_scan(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Cell, request: ScanRequest) {
     let Some(partition) = topic.partition(request.partition) else {
-        return true;
+        return;
     };
     let Err(error) = cell.scan(broker, &partition, request).await else {
-        return true;
+        return;
     };
     if !partition.is_deleted() {
         tracing::warn!(queue = %cell.name, partition = ?partition, %error, "a queue cannot read its topic; it tries again");
     }
-    cell.state.lock().scans.push(request);
-    false
+    cell.state.lock().again.scans.push(request);
 }

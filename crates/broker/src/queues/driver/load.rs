@@ -14,6 +14,7 @@ use super::Queues;
 use super::cell::Cell;
 use super::create::may_refuse;
 use super::keeper::keep;
+use super::unpacked::Unpacked;
 use crate::broker::Broker;
 use crate::fields::RecordError;
 use crate::keys;
@@ -87,6 +88,7 @@ pub(crate) fn open(slot: &Slot, env: &Env, topics: &Topics) -> Result<Registry, 
         refusing: AtomicUsize::new(refusing),
         changes: tokio::sync::Mutex::new(()),
         redrives: tokio::sync::Mutex::new(()),
+        unpacked: Unpacked::default(),
     };
     Ok(Registry {
         queues,

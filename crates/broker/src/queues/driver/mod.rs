@@ -25,6 +25,7 @@ mod redrive;
 mod scan;
 mod settle;
 mod stats;
+mod unpacked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -45,6 +46,7 @@ pub(crate) use self::load::open;
 
 use self::cell::Cell;
 use self::index::Index;
+use self::unpacked::Unpacked;
 use super::definition::QueueDefinition;
 use super::error::QueueError;
 use super::ids::{QueueId, RequestToken};
@@ -63,6 +65,7 @@ pub(crate) struct Queues {
     /// Creations and deletions, and redrives, one at a time.
     changes: tokio::sync::Mutex<()>,
     redrives: tokio::sync::Mutex<()>,
+    unpacked: Unpacked,
 }
 
 /// One queue. Cheap to clone. Once the queue is deleted, everything is refused.

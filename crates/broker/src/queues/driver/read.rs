@@ -1,16 +1,18 @@
 //! Reading records that the machine names by their offsets.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_catalog::TopicName;
 use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
-use millstream_record::{Batch, Codec, Headers, Offset, Record, TimestampMs};
+use millstream_record::{Batch, Batches, Codec, Headers, Offset, Record, TimestampMs};
 
+use super::unpacked::{UnpackedBatch, size_of_record};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::queues::ids::PartitionIndex;
-use crate::streams::{FetchPart, FetchSpec, Held, Isolation};
+use crate::streams::{FetchPart, FetchSpec, Fetched, FetchedPart, Held, Isolation};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 /// How much is read at once.
@@ -42,132 +44,233 @@ pub(super) enum Found {
     /// It is not in the log any more.
     Gone,
     /// It is in a batch that cannot be decoded: these bytes.
-    Damaged(Bytes),
+    Undecodable(Bytes),
 }
 
-/// What was read, in the order of the offsets. The memory it takes counts until `held` is dropped.
+/// What was read, in the order of the offsets: of the first ones, if there was no room for all. The memory it takes counts
+/// until `held` is dropped.
 #[derive(Debug, Default)]
 pub(super) struct ReadRecords {
     pub(super) found: Vec<(Offset, Found)>,
+    /// What is stored there is damaged. Offsets in there are found to be gone.
+    pub(super) damaged: Vec<Range<Offset>>,
     pub(super) held: Held,
+    /// The bytes of the records.
+    pub(super) size_bytes: usize,
 }
 
-/// Reads the records at `offsets`, which rise.
+/// Reads the records at `offsets`, which rise: as many as fit `max_bytes` and the memory that is free at present, but at
+/// least one.
 pub(super) async fn read(
     broker: &Broker,
     partition: &PartitionHandle,
     offsets: &[Offset],
+    max_bytes: usize,
 ) -> Result<ReadRecords, BrokerError> {
     let mut records = ReadRecords::default();
-    let mut wanted = offsets;
-    while let Some(&next) = wanted.first() {
-        let before = wanted.len();
-        let fetched = match fetch(broker, partition, next).await {
-            Ok(fetched) => fetched,
-            Err(BrokerError::OffsetOutOfRange { log_start, .. }) if log_start > next => {
-                let gone = wanted.partition_point(|&offset| offset < log_start);
-                records.miss(&wanted[..gone]);
-                wanted = &wanted[gone..];
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        records.held.merge(fetched.held);
-        for bytes in fetched.slices {
-            wanted = take(broker, bytes, wanted, &mut records).await?;
-        }
-        if wanted.len() == before {
-            // Nothing is there up to the end.
-            records.miss(wanted);
+    let unpacked = &broker.inner.queues.unpacked;
+    loop {
+        let wanted = &offsets[records.found.len()..];
+        let Some(&next) = wanted.first() else { break };
+        if records.size_bytes >= max_bytes {
             break;
+        }
+        if let Some(batch) = unpacked.get(partition.log.id(), next) {
+            let inside = &wanted[..wanted.partition_point(|&offset| offset <= batch.last)];
+            records.take_unpacked(&batch, inside, max_bytes);
+            continue;
+        }
+        let spec = spec(partition, next);
+        let fetched = if records.found.is_empty() {
+            Some(broker.fetch(spec).await)
+        } else {
+            broker.fetch_at_once(spec).await
+        };
+        let Some(fetched) = fetched else { break };
+        match only(fetched) {
+            Ok(fetched) if fetched.slices.is_empty() => {
+                // Nothing is there up to the end.
+                records.miss(wanted);
+            }
+            Ok(fetched) => {
+                records.held.merge(fetched.held);
+                for bytes in fetched.slices {
+                    take(broker, partition, bytes, offsets, &mut records, max_bytes).await?;
+                }
+            }
+            Err(BrokerError::OffsetOutOfRange { log_start, .. }) if log_start > next => {
+                records.miss(&wanted[..wanted.partition_point(|&offset| offset < log_start)]);
+            }
+            Err(BrokerError::Damaged(why)) => {
+                let Some(after) = after_damage(broker, partition, next, &why).await else {
+                    return Err(BrokerError::Damaged(why));
+                };
+                records.miss(&wanted[..wanted.partition_point(|&offset| offset < after)]);
+                records.damaged.push(next..after);
+            }
+            // What was found before is good all the same.
+            Err(_) if !records.found.is_empty() => break,
+            Err(error) => return Err(error),
         }
     }
     Ok(records)
 }
 
+/// Reads what follows an offset.
 pub(super) async fn fetch(
     broker: &Broker,
     partition: &PartitionHandle,
     from: Offset,
-) -> Result<crate::streams::Fetched, BrokerError> {
-    let spec = FetchSpec {
+) -> Result<Fetched, BrokerError> {
+    only(broker.fetch(spec(partition, from)).await)
+}
+
+fn spec(partition: &PartitionHandle, from: Offset) -> FetchSpec {
+    FetchSpec {
         parts: vec![FetchPart::of(partition, from, READ_BYTES)],
         max_bytes: READ_BYTES,
         min_bytes: 1,
         max_wait: std::time::Duration::ZERO,
         isolation: Isolation::ReadCommitted,
-    };
-    let mut parts = broker.fetch(spec).await;
-    parts
-        .pop()
-        .map_or(Err(BrokerError::UnknownPartition), |part| part.result)
+    }
+}
+
+fn only(mut parts: Vec<FetchedPart>) -> Result<Fetched, BrokerError> {
+    let part = parts.pop().ok_or(BrokerError::UnknownPartition)?;
+    part.result
+}
+
+/// Where the log can be read again after damage, which is told.
+pub(super) async fn after_damage(
+    broker: &Broker,
+    partition: &PartitionHandle,
+    at: Offset,
+    why: &str,
+) -> Option<Offset> {
+    let log = Arc::clone(&partition.log);
+    let look = move || log.after_damage(at);
+    let after = broker.inner.blocking.run(look).await?;
+    tracing::error!(
+        ?partition, from = %at, to = %after, why,
+        "stored messages are damaged: queues go on behind them; run `millstream doctor`"
+    );
+    Some(after)
 }
 
 /// Takes what is wanted out of a slice of whole batches.
-async fn take<'a>(
+async fn take(
     broker: &Broker,
+    partition: &PartitionHandle,
     bytes: Bytes,
-    mut wanted: &'a [Offset],
+    offsets: &[Offset],
     records: &mut ReadRecords,
-) -> Result<&'a [Offset], BrokerError> {
-    for batch in millstream_record::Batches::new(bytes) {
+    max_bytes: usize,
+) -> Result<(), BrokerError> {
+    for batch in Batches::new(bytes) {
         let batch = batch?;
-        let header = &batch.header;
-        let last = Offset(header.base_offset.get() + i64::from(header.last_offset_delta));
-        let gone = wanted.partition_point(|&offset| offset < header.base_offset);
+        let last = batch.header.last_offset();
+        let wanted = &offsets[records.found.len()..];
+        let gone = wanted.partition_point(|&offset| offset < batch.header.base_offset);
         records.miss(&wanted[..gone]);
-        wanted = &wanted[gone..];
         let here = wanted.partition_point(|&offset| offset <= last);
-        if here == 0 {
+        let inside = &wanted[gone..here];
+        if inside.is_empty() {
             continue;
         }
-        let (inside, rest) = wanted.split_at(here);
-        if batch.header.codec == Codec::None {
-            pick(&batch, inside, &mut records.found);
-        } else {
-            let offsets = inside.to_vec();
-            let picked = broker
-                .unpack(move || {
-                    let mut picked = Vec::with_capacity(offsets.len());
-                    pick(&batch, &offsets, &mut picked);
-                    picked
-                })
-                .await;
-            records.found.extend(picked);
+        if records.size_bytes >= max_bytes {
+            return Ok(());
         }
-        wanted = rest;
+        if batch.header.codec == Codec::None {
+            records.pick(&batch, inside, max_bytes);
+            continue;
+        }
+        match unpack(broker, partition, batch).await {
+            Ok(unpacked) => {
+                if inside.len() < unpacked.records.len() {
+                    broker.inner.queues.unpacked.keep(&unpacked);
+                }
+                records.take_unpacked(&unpacked, inside, max_bytes);
+            }
+            Err(bytes) => records.give_up(&bytes, inside),
+        }
     }
-    Ok(wanted)
+    Ok(())
 }
 
-/// Finds `offsets` in a batch that they lie in.
-fn pick(batch: &Batch, offsets: &[Offset], found: &mut Vec<(Offset, Found)>) {
-    let begun = found.len();
-    let mut wanted = offsets.iter().copied().peekable();
-    for record in batch.records(BATCH_DECOMPRESSED_BYTES_MAX) {
-        let Ok(record) = record else {
-            found.truncate(begun);
-            let damaged = |&offset: &Offset| (offset, Found::Damaged(batch.bytes.clone()));
-            found.extend(offsets.iter().map(damaged));
-            return;
-        };
-        while let Some(offset) = wanted.next_if(|&offset| offset < record.offset) {
-            found.push((offset, Found::Gone));
+/// All records of a compressed batch, or its bytes if it cannot be decoded.
+async fn unpack(
+    broker: &Broker,
+    partition: &PartitionHandle,
+    batch: Batch,
+) -> Result<Arc<UnpackedBatch>, Bytes> {
+    let ends = (batch.header.base_offset, batch.header.last_offset());
+    let bytes = batch.bytes.clone();
+    let decode = move || {
+        let records = batch.records(BATCH_DECOMPRESSED_BYTES_MAX);
+        records.collect::<Result<Vec<_>, _>>()
+    };
+    match broker.unpack(decode).await {
+        Ok(records) => {
+            let unpacked = UnpackedBatch::new(partition.log.id(), ends, records);
+            Ok(Arc::new(unpacked))
         }
-        if wanted.next_if(|&offset| offset == record.offset).is_some() {
-            found.push((record.offset, Found::Record(record)));
-        }
-        if wanted.peek().is_none() {
-            return;
-        }
+        Err(_) => Err(bytes),
     }
-    found.extend(wanted.map(|offset| (offset, Found::Gone)));
 }
 
 impl ReadRecords {
     fn miss(&mut self, offsets: &[Offset]) {
         self.found
             .extend(offsets.iter().map(|&offset| (offset, Found::Gone)));
+    }
+
+    fn give_up(&mut self, batch: &Bytes, offsets: &[Offset]) {
+        let lost = |&offset: &Offset| (offset, Found::Undecodable(batch.clone()));
+        self.found.extend(offsets.iter().map(lost));
+    }
+
+    fn add(&mut self, record: Record) {
+        self.size_bytes += size_of_record(&record);
+        self.found.push((record.offset, Found::Record(record)));
+    }
+
+    /// Finds `offsets` in a batch that they lie in, without looking at what follows them.
+    fn pick(&mut self, batch: &Batch, offsets: &[Offset], max_bytes: usize) {
+        let (begun, begun_bytes) = (self.found.len(), self.size_bytes);
+        let mut wanted = offsets.iter().copied().peekable();
+        for record in batch.records(BATCH_DECOMPRESSED_BYTES_MAX) {
+            let Ok(record) = record else {
+                self.found.truncate(begun);
+                self.size_bytes = begun_bytes;
+                return self.give_up(&batch.bytes, offsets);
+            };
+            while let Some(offset) = wanted.next_if(|&offset| offset < record.offset) {
+                self.found.push((offset, Found::Gone));
+            }
+            if wanted.next_if(|&offset| offset == record.offset).is_some() {
+                self.add(record);
+            }
+            if wanted.peek().is_none() || self.size_bytes >= max_bytes {
+                return;
+            }
+        }
+        self.found
+            .extend(wanted.map(|offset| (offset, Found::Gone)));
+    }
+
+    fn take_unpacked(&mut self, batch: &UnpackedBatch, offsets: &[Offset], max_bytes: usize) {
+        for &offset in offsets {
+            if self.size_bytes >= max_bytes {
+                return;
+            }
+            let at = batch
+                .records
+                .binary_search_by_key(&offset, |record| record.offset);
+            match at {
+                Ok(at) => self.add(batch.records[at].clone()),
+                Err(_) => self.found.push((offset, Found::Gone)),
+            }
+        }
     }
 }
 

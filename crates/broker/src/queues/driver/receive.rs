@@ -1,8 +1,10 @@
 //! Receiving: a request is parked at the machine, and what is delivered to it is read from the log.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
+use millstream_limits::QUEUE_RECEIVE_BYTES_MAX;
 use millstream_record::{Offset, TimestampMs};
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,8 +13,10 @@ use super::cell::Waiting;
 use super::read::{Found, Message, read};
 use crate::error::BrokerError;
 use crate::queues::error::QueueError;
-use crate::queues::ids::{ConsumerId, PartitionIndex, Receipt, ReceiptText, RequestToken};
-use crate::queues::machine::{Delivery, Effects, Part, Patience, Receive, Retry};
+use crate::queues::ids::{
+    ConsumerId, LeaseNumber, PartitionIndex, Receipt, ReceiptText, RequestToken,
+};
+use crate::queues::machine::{Delivery, Effects, Part, Patience, Receive};
 use crate::streams::Held;
 
 /// What a consumer wants.
@@ -183,19 +187,35 @@ impl QueueHandle {
             .collect();
         let mut received = Vec::with_capacity(delivery.count() as usize);
         let mut held = Held::default();
+        let mut left_bytes = QUEUE_RECEIVE_BYTES_MAX;
         for part in &delivery.parts {
             let partition = topic
                 .partition(part.partition)
                 .ok_or(BrokerError::UnknownPartition)?;
             let offsets: Vec<Offset> = part.run.offsets().collect();
-            let records = read(&self.broker, &partition, &offsets).await?;
+            if left_bytes == 0 {
+                self.undelivered(delivery.lease, part.partition, &offsets);
+                continue;
+            }
+            let records = read(&self.broker, &partition, &offsets, left_bytes).await?;
+            self.skip_damaged(part.partition, &records.damaged);
+            self.undelivered(
+                delivery.lease,
+                part.partition,
+                &offsets[records.found.len()..],
+            );
+            left_bytes = if records.found.len() < offsets.len() {
+                0
+            } else {
+                left_bytes.saturating_sub(records.size_bytes)
+            };
             held.merge(records.held);
             let (mut gone, mut damaged) = (Vec::new(), Vec::new());
             for (offset, found) in records.found {
                 let receipt = Receipt::new(delivery.lease, part.partition, offset);
                 match found {
                     Found::Gone => gone.push(offset),
-                    Found::Damaged(_) => damaged.push(receipt),
+                    Found::Undecodable(_) => damaged.push(receipt),
                     Found::Record(record) => {
                         let place = (part.partition, offset);
                         received.push(Received {
@@ -225,22 +245,32 @@ impl QueueHandle {
         }
     }
 
-    fn give_back(&self, delivery: &Delivery) {
-        let receipts = receipts_of(delivery);
-        self.change(|machine, now, effects| {
-            machine.nack(&receipts, Retry::Now, now, &mut Vec::new(), effects);
-        });
+    fn skip_damaged(&self, index: PartitionIndex, damaged: &[Range<Offset>]) {
+        for range in damaged {
+            self.change(|machine, now, effects| {
+                machine.damaged(index, range.start, range.end, now, effects);
+            });
+        }
     }
-}
 
-fn receipts_of(delivery: &Delivery) -> Vec<Receipt> {
-    let parts = delivery.parts.iter();
-    let receipts = parts.flat_map(|part| {
-        part.run
-            .offsets()
-            .map(|offset| Receipt::new(delivery.lease, part.partition, offset))
-    });
-    receipts.collect()
+    /// Nobody got these records of a lease: they go back, and the attempt does not count.
+    fn undelivered(&self, lease: LeaseNumber, index: PartitionIndex, offsets: &[Offset]) {
+        if offsets.is_empty() {
+            return;
+        }
+        let receipts = offsets.iter();
+        let receipts: Vec<_> = receipts
+            .map(|offset| Receipt::new(lease, index, *offset))
+            .collect();
+        self.change(|machine, now, effects| machine.undelivered(&receipts, now, effects));
+    }
+
+    fn give_back(&self, delivery: &Delivery) {
+        for part in &delivery.parts {
+            let offsets: Vec<_> = part.run.offsets().collect();
+            self.undelivered(delivery.lease, part.partition, &offsets);
+        }
+    }
 }
 
 impl Drop for Request<'_> {

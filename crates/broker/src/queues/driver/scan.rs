@@ -8,7 +8,7 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
 use super::cell::Cell;
-use super::read::fetch;
+use super::read::{after_damage, fetch};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::filter::Filter;
@@ -27,6 +27,7 @@ enum SeenContent {
     Whole,
     Records(Vec<ScannedRecord>),
     Nothing,
+    Undecodable,
     Damaged,
 }
 
@@ -40,7 +41,6 @@ impl Cell {
     ) -> Result<(), BrokerError> {
         let filter = self.definition().filter.clone();
         let (mut at, mut seen, mut count) = (request.from, Vec::new(), 0);
-        let mut held = crate::streams::Held::default();
         let mut log_start = None;
         while count < request.records {
             let fetched = match fetch(broker, partition, at).await {
@@ -51,9 +51,20 @@ impl Cell {
                     log_start = Some(start);
                     break;
                 }
+                Err(BrokerError::Damaged(why)) => {
+                    let Some(after) = after_damage(broker, partition, at, &why).await else {
+                        return Err(BrokerError::Damaged(why));
+                    };
+                    seen.push(Seen {
+                        first: at,
+                        last: Offset(after.get() - 1),
+                        content: SeenContent::Damaged,
+                    });
+                    at = after;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
-            held.merge(fetched.held);
             if fetched.slices.is_empty() {
                 // Compaction may have left nothing up to the end.
                 at = at.max(fetched.offsets.last_stable);
@@ -112,7 +123,7 @@ impl Seen {
         match &self.content {
             SeenContent::Records(records) => records.len(),
             SeenContent::Whole => (self.last - self.first) as usize + 1,
-            SeenContent::Nothing | SeenContent::Damaged => 0,
+            SeenContent::Nothing | SeenContent::Undecodable | SeenContent::Damaged => 0,
         }
     }
 
@@ -124,6 +135,7 @@ impl Seen {
                 SeenContent::Whole => Content::Whole,
                 SeenContent::Records(records) => Content::Records(records),
                 SeenContent::Nothing => Content::Nothing,
+                SeenContent::Undecodable => Content::Undecodable,
                 SeenContent::Damaged => Content::Damaged,
             },
         }
@@ -159,7 +171,7 @@ fn look_inside(batch: &Batch, filter: Option<&Filter>) -> SeenContent {
     let scanned = records.map(|record| record.map(|record| scanned(&record, filter)));
     match scanned.collect::<Result<Vec<_>, _>>() {
         Ok(records) => SeenContent::Records(records),
-        Err(_) => SeenContent::Damaged,
+        Err(_) => SeenContent::Undecodable,
     }
 }
 

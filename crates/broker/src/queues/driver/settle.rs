@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_record::TimestampMs;
-use millstream_store::{Commit, CommitError, Durability, Ticket};
+use millstream_store::{Commit, CommitError, Ticket};
 
 use super::QueueHandle;
 use super::cell::State;
@@ -23,7 +23,7 @@ struct Acked {
 impl QueueHandle {
     /// Records are done. Returns when that is as durable as the topic promises: one answer for each receipt, in order.
     pub async fn ack(&self, receipts: &[Receipt]) -> Result<Answers, QueueError> {
-        self.settle(self.cell.durability, |machine, now, answers, effects| {
+        self.settle(true, |machine, now, answers, effects| {
             machine.ack(receipts, now, answers, effects);
         })
         .await
@@ -31,7 +31,7 @@ impl QueueHandle {
 
     /// Records are not done, and go back. That is found out again after a crash, so it is not waited for.
     pub async fn nack(&self, receipts: &[Receipt], retry: Retry) -> Result<Answers, QueueError> {
-        self.settle(self.cell.unsynced(), |machine, now, answers, effects| {
+        self.settle(false, |machine, now, answers, effects| {
             machine.nack(receipts, retry, now, answers, effects);
         })
         .await
@@ -39,7 +39,7 @@ impl QueueHandle {
 
     /// Records are hopeless: to the dead letters with them.
     pub async fn reject(&self, receipts: &[Receipt]) -> Result<Answers, QueueError> {
-        self.settle(self.cell.durability, |machine, now, answers, effects| {
+        self.settle(true, |machine, now, answers, effects| {
             machine.reject(receipts, now, answers, effects);
         })
         .await
@@ -51,7 +51,7 @@ impl QueueHandle {
         receipts: &[Receipt],
         visibility_ms: u64,
     ) -> Result<Answers, QueueError> {
-        self.settle(self.cell.unsynced(), |machine, now, answers, effects| {
+        self.settle(false, |machine, now, answers, effects| {
             machine.extend(receipts, visibility_ms, now, answers, effects);
         })
         .await
@@ -111,7 +111,7 @@ impl QueueHandle {
             &mut state,
             &self.broker.inner.slot,
             commit,
-            self.cell.durability,
+            (self.cell.durability, receipts.len()),
             |machine, effects| machine.ack(receipts, now, &mut Answers::new(), effects),
         );
         self.cell.work.notify_one();
@@ -129,30 +129,30 @@ impl QueueHandle {
         }))
     }
 
+    /// What is final is waited for until it is as durable as the topic promises.
     async fn settle(
         &self,
-        promise: Durability,
+        is_final: bool,
         event: impl FnOnce(&mut Queue, TimestampMs, &mut Answers, &mut Effects),
     ) -> Result<Answers, QueueError> {
         let (answers, durable) = {
             let mut state = self.cell.state.lock();
             state.check_open()?;
             let (mut answers, mut effects) = (Answers::new(), Effects::default());
-            event(
-                &mut state.machine,
-                self.broker.now(),
-                &mut answers,
-                &mut effects,
-            );
+            let now = self.broker.now();
+            event(&mut state.machine, now, &mut answers, &mut effects);
+            let promise = if is_final {
+                self.cell.durability
+            } else {
+                self.cell.unsynced()
+            };
             let slot = &self.broker.inner.slot;
             let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
             performed.map_err(BrokerError::from)?;
             self.cell.work.notify_one();
             (answers, state.durable.clone())
         };
-        if promise == Durability::Fsync
-            && let Some(durable) = durable
-        {
+        if is_final && let Some(durable) = durable {
             durable.await.map_err(BrokerError::from)?;
         }
         Ok(answers)

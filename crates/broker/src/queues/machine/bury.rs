@@ -43,9 +43,13 @@ impl Queue {
         true
     }
 
-    /// Whether there is such a job: it was handed out and is not done.
-    pub fn has_job(&self, job: JobId) -> bool {
-        self.dying.contains_key(&job)
+    /// Whether some of these records of a job are still to be buried.
+    pub fn is_dying_in(&self, job: JobId, offsets: &[Offset]) -> bool {
+        let letter = self.dying.get(&job);
+        letter.is_some_and(|letter| {
+            let mut offsets = offsets.iter();
+            offsets.any(|offset| letter.part.run.contains(*offset))
+        })
     }
 
     /// The jobs that were handed out and are not done. One that could not be done is to be tried again.

@@ -31,6 +31,7 @@ pub(crate) enum Fate {
     Duplicate,
     Filtered,
     Lost,
+    Damaged,
     Skipped,
 }
 
@@ -289,6 +290,7 @@ impl Queue {
             Fate::Duplicate => &mut totals.duplicates,
             Fate::Filtered => &mut totals.filtered,
             Fate::Lost => &mut totals.lost,
+            Fate::Damaged => &mut totals.damaged,
             Fate::Skipped => &mut totals.skipped,
         }
     }

@@ -18,6 +18,7 @@ pub(crate) struct Lease {
     pub(crate) piece: u32,
     pub(crate) consumer: ConsumerId,
     pub(crate) granted: TimestampMs,
+    pub(crate) deadline: TimestampMs,
     pub(crate) timer: TimerId,
     /// Records that are still held.
     pub(crate) left: u32,
@@ -32,6 +33,21 @@ pub(crate) struct Holding {
     pub(crate) number: LeaseNumber,
     pub(crate) granted: TimestampMs,
     pub(crate) priority: u8,
+}
+
+impl Lease {
+    /// What is written down of it, as it is now.
+    pub(crate) fn image(&self) -> LeaseImage {
+        let parts = self.parts.iter().filter(|part| !part.run.is_empty());
+        LeaseImage {
+            number: self.number,
+            piece: self.piece,
+            consumer: self.consumer,
+            granted: self.granted,
+            deadline: self.deadline,
+            parts: parts.cloned().collect(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +74,7 @@ impl Leases {
             piece: image.piece,
             consumer,
             granted: image.granted,
+            deadline: image.deadline,
             timer,
             left,
             parts: image.parts,

@@ -57,6 +57,26 @@ impl Queue {
         lost
     }
 
+    /// Stored data from `from` to `to` is damaged, so that what is open there can be delivered to nobody: it is over, and
+    /// counted. Says how many records that were.
+    pub fn damaged(
+        &mut self,
+        index: PartitionIndex,
+        from: Offset,
+        to: Offset,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) -> u32 {
+        let Some(partition) = self.touch(index) else {
+            return 0;
+        };
+        let (from, to) = (from.max(partition.low), to.min(partition.end));
+        let damaged = self.finish_all(index, (from, to), Fate::Damaged, now, effects);
+        self.recount_dying();
+        self.conclude(now, effects);
+        damaged
+    }
+
     /// Records that were looked at or delivered turn out not to be in the log any more: compaction took them. Says how
     /// many of them were open.
     pub fn gone(

@@ -31,6 +31,8 @@ pub enum Content<'a> {
     /// Nothing for consumers: a control batch, an aborted transaction.
     Nothing,
     /// It cannot be decoded. It goes to the dead letters whole.
+    Undecodable,
+    /// What is stored there is damaged, and cannot even be read.
     Damaged,
 }
 
@@ -73,7 +75,7 @@ impl ScannedRecord {
 
 impl Queue {
     /// What lies from the request's beginning up to `to`: these batches, in order, and nothing between them. The first
-    /// may begin earlier. An answer that has been overtaken by events is ignored, and asked for again.
+    /// may begin earlier, and the last ones may lie beyond what the queue knows of: those are looked at again. An answer that has been overtaken by events is ignored, and asked for again.
     pub fn scanned(
         &mut self,
         request: &ScanRequest,
@@ -94,7 +96,7 @@ impl Queue {
             let mut at = partition.scan;
             let to = to.min(partition.end);
             for batch in batches {
-                let (first, end) = (batch.first.max(at), batch.last.next().min(to));
+                let (first, end) = (batch.first.max(at).min(to), batch.last.next().min(to));
                 self.skip(index, at, first, now, effects);
                 if first < end {
                     self.sort(index, (first, end), batch.content, now, effects);
@@ -122,7 +124,10 @@ impl Queue {
         match content {
             Content::Whole => self.take_in_unseen(index, from, to, now, effects),
             Content::Nothing => self.skip(index, from, to, now, effects),
-            Content::Damaged => self.give_up(index, from, to, now, effects),
+            Content::Undecodable => self.give_up(index, from, to, now, effects),
+            Content::Damaged => {
+                self.finish_all(index, (from, to), Fate::Damaged, now, effects);
+            }
             Content::Records(records) => {
                 let mut at = from;
                 for record in records {
@@ -147,9 +152,21 @@ impl Queue {
         now: TimestampMs,
         effects: &mut Effects,
     ) {
-        for word in words_between(from, to) {
-            self.finish(index, word, Fate::Skipped, now, effects);
-        }
+        self.finish_all(index, (from, to), Fate::Skipped, now, effects);
+    }
+
+    /// Finishes what is open in a part of the log. Says how many records that were.
+    pub(super) fn finish_all(
+        &mut self,
+        index: PartitionIndex,
+        (from, to): (Offset, Offset),
+        fate: Fate,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) -> u32 {
+        words_between(from, to)
+            .map(|word| self.finish(index, word, fate, now, effects))
+            .sum()
     }
 
     /// A batch that cannot be decoded is dead.

@@ -125,6 +125,32 @@ impl Queue {
         self.conclude(now, effects);
     }
 
+    /// Records never reached whom they were delivered to: they are ready again as if nothing had happened, and the attempt
+    /// does not count.
+    pub fn undelivered(&mut self, receipts: &[Receipt], now: TimestampMs, effects: &mut Effects) {
+        let mut slots: SmallVec<[u32; 1]> = SmallVec::new();
+        for receipt in receipts {
+            let Ok((slot, holding)) = self.take_held(receipt) else {
+                continue;
+            };
+            let (word, priority) = (word_of(receipt.offset), holding.priority);
+            self.make_ready(receipt.partition, word, priority, now, effects);
+            if slots.last() != Some(&slot) {
+                slots.push(slot);
+            }
+        }
+        for slot in slots {
+            match self.leases.get(slot) {
+                Some(lease) if lease.left > 0 => {
+                    // Nothing else says that the lease does not hold them any more.
+                    effects.writes.push(Write::Lease(lease.image()));
+                }
+                _ => self.drop_if_empty(slot, effects),
+            }
+        }
+        self.conclude(now, effects);
+    }
+
     /// Records are hopeless: to the dead letters with them, however often they were tried.
     pub fn reject(
         &mut self,

@@ -32,6 +32,8 @@ pub struct Totals {
     pub filtered: u64,
     /// Retention or a deletion took them out of the log before they were finished.
     pub lost: u64,
+    /// What is stored of them is damaged, so that they cannot be delivered.
+    pub damaged: u64,
     /// Offsets without a record: gaps, control batches, aborted transactions.
     pub skipped: u64,
     /// Ids that were forgotten before their window was over, for lack of room.

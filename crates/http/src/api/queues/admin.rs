@@ -162,6 +162,7 @@ pub(crate) struct TotalsView {
     duplicates: u64,
     filtered: u64,
     lost: u64,
+    damaged: u64,
 }
 
 /// Which dead letters to move, and where to.
@@ -417,6 +418,7 @@ impl std::convert::From<Totals> for TotalsView {
             duplicates: totals.duplicates,
             filtered: totals.filtered,
             lost: totals.lost,
+            damaged: totals.damaged,
         }
     }
 }

@@ -62,7 +62,7 @@ impl Log {
             let content = match entry {
                 Entry::Gap => continue,
                 Entry::Control => Content::Nothing,
-                Entry::Damaged => Content::Damaged,
+                Entry::Damaged => Content::Undecodable,
                 Entry::Record(_) => {
                     let (first, others) = rest.split_at(1);
                     rest = others;

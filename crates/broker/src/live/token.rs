@@ -6,6 +6,7 @@ use std::str::FromStr;
 use millstream_catalog::TopicId;
 use millstream_limits::LIVE_TOKEN_POSITIONS_MAX;
 use millstream_record::Offset;
+use smallvec::SmallVec;
 use thiserror::Error;
 
 /// Where a subscription stands: in each partition the next record it has not delivered.
@@ -15,8 +16,8 @@ use thiserror::Error;
 /// another one, and is read from its first record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResumeToken {
-    /// In the order of topic and partition.
-    positions: Vec<Position>,
+    /// In the order of topic and partition. Of one partition, as is common, it costs no memory of its own.
+    positions: SmallVec<[Position; 1]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +41,7 @@ pub enum TokenError {
 impl ResumeToken {
     /// Of positions in any order.
     pub(super) fn new(positions: impl Iterator<Item = (TopicId, u32, Offset)>) -> Self {
-        let mut positions: Vec<_> = positions
+        let mut positions: SmallVec<_> = positions
             .map(|(topic, partition, next)| Position {
                 topic: short(topic),
                 partition,
@@ -91,7 +92,7 @@ impl FromStr for ResumeToken {
         if text.len() > LIVE_TOKEN_POSITIONS_MAX * POSITION_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
-        let mut positions = Vec::new();
+        let mut positions = SmallVec::new();
         for group in text.split(';').filter(|group| !group.is_empty()) {
             let (topic, places) = group.split_once('/').ok_or(TokenError::Malformed)?;
             let topic = u64::from_str_radix(topic, 16).map_err(|_| TokenError::Malformed)?;

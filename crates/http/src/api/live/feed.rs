@@ -19,6 +19,7 @@ use super::events::Events;
 use crate::app::App;
 
 struct Feed {
+    app: Arc<App>,
     subscription: Subscription,
     events: Events,
     /// Whether nothing was sent since the last time that was asked.
@@ -36,12 +37,14 @@ pub(super) fn body(app: &Arc<App>, subscription: Subscription) -> Body {
     let mut events = Events::default();
     events.subscribed(subscription.position().as_ref());
     let app = Arc::clone(app);
+    let stopping = Arc::clone(&app);
     let feed = Feed {
+        app,
         subscription,
         events,
         is_quiet: true,
         keep_alive,
-        stopped: Box::pin(async move { app.stopped().await }),
+        stopped: Box::pin(async move { stopping.stopped().await }),
         has_ended: false,
     };
     Body::from_stream(stream::unfold(feed, Feed::next))
@@ -57,14 +60,19 @@ impl Feed {
             if self.has_ended {
                 return None;
             }
+            if self.app.is_stopping() {
+                self.take(LiveItem::Disconnected(Disconnected::ShuttingDown));
+                continue;
+            }
+            // First what there is most often, so that a delivery does not pay for asking the others.
             tokio::select! {
                 biased;
-                () = &mut self.stopped => self.take(LiveItem::Disconnected(Disconnected::ShuttingDown)),
                 item = self.subscription.next() => {
                     self.is_quiet = false;
                     self.take(item);
                     self.gather();
                 }
+                () = &mut self.stopped => {}
                 _ = self.keep_alive.tick() => {
                     if std::mem::replace(&mut self.is_quiet, true) {
                         self.events.keep_alive();

@@ -252,3 +252,77 @@ impl Idempotency {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use millstream_env::Env;
+    use millstream_store::{Commit, Drive, SlotSettings};
+
+    use super::*;
+
+    fn slot(directory: &tempfile::TempDir) -> Slot {
+        let settings = SlotSettings {
+            drive: Drive::Manual,
+            ..SlotSettings::new(directory.path())
+        };
+        Slot::open(settings, Env::real()).unwrap()
+    }
+
+    fn fill(slot: &Slot, bucket: u32, entries: u16) {
+        let entry = |n: u16| {
+            let mut key = Bucket(bucket).prefix();
+            key.extend_from_slice(&n.to_be_bytes());
+            (key.freeze(), Bytes::from_static(b"value"))
+        };
+        let puts = (0..entries).map(entry).collect();
+        drop(slot.commit(Commit {
+            puts,
+            ..Commit::default()
+        }));
+        while slot.step_journal() {}
+    }
+
+    fn held(slot: &Slot) -> Vec<u32> {
+        let entries = slot.state().scan(&[keys::IDEMPOTENCY]).unwrap();
+        let mut buckets: Vec<u32> = entries
+            .map(|entry| Bucket::of_entry(&entry.unwrap().0).unwrap().0)
+            .collect();
+        buckets.dedup();
+        buckets
+    }
+
+    #[test]
+    fn buckets_go_when_nobody_asks_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let slot = slot(&directory);
+        for (bucket, entries) in [(7, 2_500), (8, 1), (9, 3), (12, 1)] {
+            fill(&slot, bucket, entries);
+        }
+        let known = Idempotency::open(&slot, 5).unwrap();
+        assert_eq!(known.oldest.load(Ordering::Relaxed), 7);
+        assert_eq!(known.latest.load(Ordering::Relaxed), 12);
+        // A clock that was set back does not make buckets live longer than those that are used.
+        known.forget_before(&slot, Bucket(3)).unwrap();
+        assert_eq!(held(&slot), [12]);
+        fill(&slot, 13, 5);
+        known.forget_before(&slot, Bucket(13)).unwrap();
+        assert_eq!(held(&slot), [12, 13]);
+        known.forget_before(&slot, Bucket(14)).unwrap();
+        assert_eq!(held(&slot), [13]);
+        known.forget_before(&slot, Bucket(1_000)).unwrap();
+        assert!(held(&slot).is_empty());
+    }
+
+    #[test]
+    fn what_came_after_an_empty_start_goes_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let slot = slot(&directory);
+        let known = Idempotency::open(&slot, 5).unwrap();
+        known.forget_before(&slot, Bucket(20)).unwrap();
+        fill(&slot, 20, 1);
+        known.forget_before(&slot, Bucket(21)).unwrap();
+        assert_eq!(held(&slot), [20]);
+        known.forget_before(&slot, Bucket(22)).unwrap();
+        assert!(held(&slot).is_empty());
+    }
+}

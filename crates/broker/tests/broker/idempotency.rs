@@ -1,6 +1,8 @@
 //! Publishing what may be sent again.
 
 use millstream_broker::produce::{IdempotencyKey, NewMessage, PublishedOnce};
+use millstream_env::{Clock, ManualClock};
+use millstream_limits::IDEMPOTENCY_WINDOW_MS;
 use tokio::task::JoinSet;
 
 use super::routes::from_topic;
@@ -156,4 +158,30 @@ async fn a_topic_that_is_made_again_knows_nothing_of_the_old_one() {
     server.broker.delete_topic(topic.id()).await.unwrap();
     server.topic("a", 1, &[]).await;
     assert!(!server.once("k", &["2"]).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn after_the_window_a_key_is_a_new_one() {
+    let clock = Arc::new(ManualClock::new(1_764_460_799_123));
+    let directory = tempfile::tempdir().unwrap();
+    let env = Env {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..Env::real()
+    };
+    let settings = BrokerSettings::new(directory.path());
+    let server = Server {
+        broker: Broker::open(settings, env).await.unwrap(),
+        directory,
+    };
+    server.topic("a", 1, &[("retention.ms", "-1")]).await;
+    let window_ms = IDEMPOTENCY_WINDOW_MS as u64;
+    for published in 1..=5 {
+        assert!(!server.once("k", &["1"]).await.unwrap().replayed);
+        for _ in 0..3 {
+            clock.advance_ms(window_ms / 3 - 1);
+            assert!(server.once("k", &["1"]).await.unwrap().replayed);
+        }
+        clock.advance_ms(3);
+        assert_eq!(server.count(), published);
+    }
 }

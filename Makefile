@@ -46,10 +46,13 @@ lint:
 docs:
 	MILLSTREAM_UPDATE_DOCS=1 cargo test --locked -p millstream-catalog -p millstream-server -p millstream-kafka -p millstream-http --tests
 
-## bench: Millstream beside Apache Kafka, alternating rounds; see docs/benchmarks.md
+## bench: Millstream beside Apache Kafka and ElasticMQ, and its live feeds and queues; see docs/benchmarks.md
 .PHONY: bench
 bench: build
 	bench/run
+	bench/queues
+	bench/live
+	cargo run --release --locked --quiet --package millstream-broker --example queue_throughput
 
 ## clean: what was built and fetched
 .PHONY: clean

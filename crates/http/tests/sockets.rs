@@ -475,3 +475,32 @@ async fn a_client_that_does_not_read_holds_up_nobody() {
     }
     assert!(dropped > 0);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_nothing_after_a_shutdown() {
+    let mut served = Served::start().await;
+    served.topic("large", 1).await;
+    served.send("PUT", "/v1/topics/t", "{}").await;
+    queue(&served, "q", "t").await;
+    let mut slow = Socket::open(&served).await;
+    publish(&mut slow, "t", &["a"]).await;
+    let consume = json!({"type":"consume","subscription":"w","queue":"q","credit":1,
+        "visibility_ms":43_200_000_u64});
+    slow.ask(consume).await;
+    slow.messages("w", 1).await;
+    slow.ask(json!({"type":"subscribe","subscription":"s","topics":["large"]}))
+        .await;
+    let mut socket = Socket::open(&served).await;
+    let value = "x".repeat(256 << 10);
+    for _ in 0..80 {
+        publish(&mut socket, "large", &[&value]).await;
+    }
+    let began = Instant::now();
+    served.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3));
+    let data = served.close().await;
+    let served = Served::start_on(HttpSettings::default(), data).await;
+    let depth = open_messages(&served, "q").await;
+    assert_eq!((&depth["leased"], &depth["open"]), (&json!(0), &json!(1)));
+    drop(slow);
+}

@@ -3,6 +3,8 @@
 //! Publishes get their places in the order in which they came; everything else overlaps, and answers come as they are ready.
 //! Nothing is read while too many requests are under way, so a client that sends without end is held up by TCP.
 
+mod requests;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use millstream_broker::live::{LiveItem, Subscription};
-use millstream_broker::queues::{ConsumerId, QueueHandle, Receipt, Subscribe};
+use millstream_broker::queues::{ConsumerId, QueueHandle};
 use millstream_limits::{
     HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
     HTTP_SOCKET_SILENCES_MAX,
@@ -22,12 +24,8 @@ use tokio_tungstenite::tungstenite;
 
 use super::answers;
 use super::channels::{Arrival, Came, Channels};
-use super::frames::{self, Frame, How, Request};
-use crate::api::live::{self, wanted::Wanted};
-use crate::api::queues::{self, settle::of_queue};
-use crate::api::topics;
+use super::frames::{self, Frame};
 use crate::app::App;
-use crate::metrics::Operation;
 use crate::problem::{Kind, Problem};
 
 type Id = Option<Box<str>>;
@@ -76,7 +74,12 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
         requests: FuturesUnordered::new(),
         heard: Instant::now(),
     };
-    let ended = session.serve().await;
+    let app = Arc::clone(&session.app);
+    let ended = tokio::select! {
+        ended = session.serve() => ended,
+        // One that is held up by its client does not see the end coming.
+        () = overdue(&app) => Ended::Gone,
+    };
     session.end(ended).await;
 }
 
@@ -213,125 +216,6 @@ impl Session {
         }
     }
 
-    /// Does what is asked for, or begins to. An answer that is ready at once is returned.
-    async fn carry_out(
-        &mut self,
-        id: Id,
-        request: Request,
-        bytes: usize,
-    ) -> Result<Option<Message>, Problem> {
-        match request {
-            Request::Publish { topic, messages } => {
-                let topic_handle = topics::find(&self.app.broker, &topic)?;
-                if messages.is_empty() {
-                    return Ok(Some(answers::published(id.as_deref(), &topic, &[])));
-                }
-                let mut room = None;
-                self.app.bodies.claim(bytes, &mut room).await?;
-                let began = Instant::now();
-                let broker = &self.app.broker;
-                let publishing = broker.begin_publish(&topic_handle, &messages).await?;
-                self.later(Operation::Publish, began, async move {
-                    let _room = room;
-                    let published = publishing.done().await;
-                    done(&id, published.map_err(Problem::from), |published| {
-                        answers::published(id.as_deref(), &topic, &published)
-                    })
-                });
-            }
-            Request::Subscribe {
-                channel,
-                wanted,
-                credit,
-            } => self.subscribe(id, &channel, *wanted, credit)?,
-            Request::Consume {
-                channel,
-                queue,
-                credit,
-                together,
-                visibility_ms,
-            } => {
-                let queue = queues::find(&self.app.broker, &queue)?;
-                let name = self.channels.reserve(&channel)?;
-                let spec = Subscribe {
-                    consumer: self.consumer.id,
-                    max: together,
-                    visibility_ms,
-                    credit,
-                };
-                match queue.subscribe(spec) {
-                    Ok(subscription) => self.channels.consume(&name, subscription),
-                    Err(error) => {
-                        self.channels.release(&name);
-                        return Err(error.into());
-                    }
-                }
-                self.consumer.remember(queue);
-                return Ok(Some(answers::of_channel(
-                    "consuming",
-                    id.as_deref(),
-                    &channel,
-                )));
-            }
-            Request::Credit { channel, credit } => {
-                self.channels.add_credit(&channel, credit)?;
-                return Ok(id.map(|id| answers::plain("ok", Some(&id))));
-            }
-            Request::Unsubscribe { channel } => {
-                self.channels.remove(&channel)?;
-                return Ok(Some(answers::of_channel(
-                    "unsubscribed",
-                    id.as_deref(),
-                    &channel,
-                )));
-            }
-            Request::Settle {
-                queue,
-                receipts,
-                how,
-            } => {
-                let queue = queues::find(&self.app.broker, &queue)?;
-                let receipts = of_queue(&queue, &receipts)?;
-                let settling = async move { settle(id, &queue, &receipts, how).await };
-                self.later(Operation::Settle, Instant::now(), settling);
-            }
-            Request::Ping => return Ok(Some(answers::plain("pong", id.as_deref()))),
-        }
-        Ok(None)
-    }
-
-    fn subscribe(
-        &mut self,
-        id: Id,
-        channel: &str,
-        wanted: Wanted,
-        credit: u64,
-    ) -> Result<(), Problem> {
-        let name = self.channels.reserve(channel)?;
-        let app = Arc::clone(&self.app);
-        self.requests.push(Box::pin(async move {
-            let subscribed = live::subscribe(&app.broker, wanted, credit).await;
-            Done::Opened(id, name, subscribed)
-        }));
-        Ok(())
-    }
-
-    /// Goes on with a request beside others.
-    fn later(
-        &mut self,
-        operation: Operation,
-        began: Instant,
-        request: impl Future<Output = Message> + Send + 'static,
-    ) {
-        let app = Arc::clone(&self.app);
-        self.requests.push(Box::pin(async move {
-            let answer = request.await;
-            let counted = app.metrics.protocol.operation(operation as usize);
-            counted.answered(began.elapsed());
-            Done::Answer(answer)
-        }));
-    }
-
     /// Ends what is left. Requests that had come are still carried out, so that what a client sent before it left holds.
     async fn end(mut self, ended: Ended) {
         let patience = Duration::from_millis(HTTP_SOCKET_CLOSE_MS);
@@ -361,6 +245,12 @@ impl Session {
     }
 }
 
+/// Resolves a while after the listener has begun to shut down.
+async fn overdue(app: &App) {
+    app.stopped().await;
+    tokio::time::sleep(Duration::from_millis(HTTP_SOCKET_CLOSE_MS)).await;
+}
+
 impl Consumer {
     fn remember(&mut self, queue: QueueHandle) {
         if self.queues.iter().all(|known| known.id() != queue.id()) {
@@ -374,26 +264,6 @@ impl Drop for Consumer {
         for queue in &self.queues {
             queue.consumer_gone(self.id);
         }
-    }
-}
-
-async fn settle(id: Id, queue: &QueueHandle, receipts: &[Option<Receipt>], how: How) -> Message {
-    let known: Vec<Receipt> = receipts.iter().flatten().copied().collect();
-    let answers = match how {
-        How::Ack => queue.ack(&known).await,
-        How::Nack(retry) => queue.nack(&known, retry).await,
-        How::Reject => queue.reject(&known).await,
-        How::Extend { visibility_ms } => queue.extend(&known, visibility_ms).await,
-    };
-    done(&id, answers.map_err(Problem::from), |answers| {
-        answers::settled(id.as_deref(), receipts, answers)
-    })
-}
-
-fn done<T>(id: &Id, outcome: Result<T, Problem>, answer: impl FnOnce(T) -> Message) -> Message {
-    match outcome {
-        Ok(value) => answer(value),
-        Err(problem) => answers::error(id.as_deref(), &problem),
     }
 }
 

@@ -76,8 +76,8 @@ fn prepare(stream: &TcpStream) -> io::Result<IpAddr> {
             .with_interval(keepalive),
     )?;
     // Without it a peer that vanished while something was on its way to it is kept for a quarter of an hour.
-    let unconfirmed = Duration::from_millis(limits::HTTP_UNCONFIRMED_MS);
-    socket.set_tcp_user_timeout(Some(unconfirmed))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_millis(limits::HTTP_UNCONFIRMED_MS)))?;
     Ok(stream.local_addr()?.ip())
 }
 

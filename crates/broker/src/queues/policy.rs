@@ -59,8 +59,8 @@ pub struct RetryPolicy {
     pub attempts_max: Option<NonZeroU32>,
     /// How the delay grows.
     pub backoff: Backoff,
-    /// The delay is at most this.
-    pub delay_ms_max: u64,
+    /// The delay is at most this. None: as long as it gets.
+    pub delay_ms_max: Option<u64>,
     /// Up to this part of the delay, in percent, is taken off at random.
     pub jitter_percent: u8,
 }
@@ -169,7 +169,7 @@ impl Default for RetryPolicy {
         Self {
             attempts_max: None,
             backoff: Backoff::Fixed { delay_ms: 0 },
-            delay_ms_max: u64::MAX,
+            delay_ms_max: None,
             jitter_percent: 0,
         }
     }
@@ -212,7 +212,7 @@ impl RetryPolicy {
                 delay_ms.saturating_mul(1 << doublings)
             }
         };
-        let full = full.min(self.delay_ms_max);
+        let full = self.delay_ms_max.map_or(full, |most| full.min(most));
         let share = full / 100 * u64::from(self.jitter_percent.min(100))
             + full % 100 * u64::from(self.jitter_percent.min(100)) / 100;
         full - if share == 0 { 0 } else { random % (share + 1) }
@@ -234,7 +234,7 @@ mod tests {
         let delays = |backoff| {
             let retry = RetryPolicy {
                 backoff,
-                delay_ms_max: 350,
+                delay_ms_max: Some(350),
                 ..RetryPolicy::default()
             };
             [1, 2, 3, 4, u16::MAX].map(|attempts| retry.delay_ms(attempts, 99))

@@ -68,7 +68,7 @@ prop_compose! {
             retry: RetryPolicy {
                 attempts_max: NonZeroU32::new(attempts_max),
                 backoff: Backoff::Exponential { delay_ms: 50 },
-                delay_ms_max: 1_000,
+                delay_ms_max: Some(1_000),
                 jitter_percent,
             },
             dead_letters, priorities, delays, record_ttl, dead_letter_expired, filtered,

@@ -84,7 +84,7 @@ pub(super) fn policy_of(words: &Words<'_>) -> QueuePolicy {
         retry: RetryPolicy {
             attempts_max: at_least_one("attempts"),
             backoff,
-            delay_ms_max: words.number("cap", u64::MAX),
+            delay_ms_max: Some(words.number("cap", u64::MAX)),
             jitter_percent: 0,
         },
         dead_letters: words.has("dead"),

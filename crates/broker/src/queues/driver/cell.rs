@@ -3,6 +3,7 @@
 use std::collections::{HashMap, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_catalog::TopicId;
@@ -60,6 +61,8 @@ pub(super) struct State {
     pub(super) letters: Vec<DeadLetter>,
     /// What was refused, to be tried again.
     pub(super) again: Again,
+    /// When the queue's task wakes by itself, by the monotonic clock; never while it is at work.
+    pub(super) next_look: Duration,
     pub(super) oldest: Oldest,
     /// The queue's last commit.
     pub(super) durable: Option<Ticket>,
@@ -88,6 +91,7 @@ impl Cell {
                 scans: Vec::new(),
                 letters: Vec::new(),
                 again: Again::default(),
+                next_look: Duration::MAX,
                 oldest: Oldest::default(),
                 durable: None,
                 failed: None,

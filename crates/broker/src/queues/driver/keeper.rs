@@ -3,10 +3,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use millstream_record::TimestampMs;
 use millstream_store::Wake;
 
-use super::cell::Cell;
+use super::QueueHandle;
+use super::cell::{Cell, State};
 use super::create::learn_ends;
+use super::stats::OLDEST_INTERVAL;
 use crate::broker::{Broker, Inner};
 use crate::queues::machine::{DeadLetter, Effects, ScanRequest};
 use crate::topics::TopicHandle;
@@ -113,7 +116,7 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
         cell.state.lock().again.note(waiting, now);
         if is_idle {
             let look = cell.look_at_oldest(broker, topic).await;
-            let until = sleep_time(broker, cell).min(look.unwrap_or(SLEEP_MAX));
+            let until = rest_time(broker, cell, look);
             if !until.is_zero() {
                 return Some(Rest { wake, until });
             }
@@ -133,6 +136,7 @@ fn tick(
     if state.check_open().is_err() {
         return None;
     }
+    state.next_look = Duration::MAX;
     let mut effects = Effects::default();
     let now = broker.now();
     learn_ends(topic, &mut state, now, &mut effects);
@@ -155,14 +159,34 @@ fn tick(
     Some((scans, letters))
 }
 
-fn sleep_time(broker: &Broker, cell: &Cell) -> Duration {
-    let state = cell.state.lock();
-    let until = state.next_deadline().map_or(SLEEP_MAX, |deadline| {
-        let ms = deadline.get().saturating_sub(broker.now().get()).max(0);
+/// How long there is nothing to do unless something happens. `look` is when to look up again what is oldest.
+fn rest_time(broker: &Broker, cell: &Cell, look: Option<Duration>) -> Duration {
+    let mut state = cell.state.lock();
+    let monotonic = broker.inner.env.clock.monotonic();
+    let again = state.again.wait(monotonic).unwrap_or(SLEEP_MAX);
+    let until = until_deadline(&state, broker.now());
+    let until = until.min(again).min(look.unwrap_or(SLEEP_MAX));
+    state.next_look = monotonic + until;
+    until
+}
+
+fn until_deadline(state: &State, now: TimestampMs) -> Duration {
+    state.next_deadline().map_or(SLEEP_MAX, |deadline| {
+        let ms = deadline.get().saturating_sub(now.get()).max(0);
         Duration::from_millis(ms as u64).min(SLEEP_MAX)
-    });
-    let again = state.again.wait(broker.inner.env.clock.monotonic());
-    until.min(again.unwrap_or(SLEEP_MAX))
+    })
+}
+
+impl QueueHandle {
+    /// Wakes the queue's task after an event, if a deadline, or the next look at what is oldest, comes before the task
+    /// wakes by itself. On a busy queue it hardly ever does.
+    pub(super) fn wake_in_time(&self, state: &State) {
+        let until = until_deadline(state, self.broker.now()).min(OLDEST_INTERVAL);
+        let monotonic = self.broker.inner.env.clock.monotonic();
+        if state.next_look > monotonic + until {
+            self.cell.work.notify_one();
+        }
+    }
 }
 
 async fn do_scan(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Cell, request: ScanRequest) {

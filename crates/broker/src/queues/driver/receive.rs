@@ -167,7 +167,7 @@ impl QueueHandle {
         }
         self.perform(&mut state, &mut effects)?;
         // Its patience may be the next deadline.
-        self.cell.work.notify_one();
+        self.wake_in_time(&state);
         Ok(parked?)
     }
 

@@ -114,7 +114,7 @@ impl QueueHandle {
             (self.cell.durability, receipts.len()),
             |machine, effects| machine.ack(receipts, now, &mut Answers::new(), effects),
         );
-        self.cell.work.notify_one();
+        self.wake_in_time(&state);
         Ok(sequenced.map(|sequenced| {
             let mut rest = &sequenced.appends[..];
             let published = composed.iter().map(|one| {
@@ -149,7 +149,7 @@ impl QueueHandle {
             let slot = &self.broker.inner.slot;
             let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
             performed.map_err(BrokerError::from)?;
-            self.cell.work.notify_one();
+            self.wake_in_time(&state);
             (answers, state.durable.clone())
         };
         if is_final && let Some(durable) = durable {

@@ -13,7 +13,7 @@ use crate::queues::machine::{Depth, Totals};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 /// A queue that moves looks at its oldest message no more often than this.
-const OLDEST_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const OLDEST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A queue's figures. Unlike [`super::QueueDescription`] they are read as they are, without a look at the log.
 #[derive(Clone, Copy, Debug)]

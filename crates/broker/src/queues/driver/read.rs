@@ -18,6 +18,10 @@ use crate::topics::{PartitionHandle, TopicHandle};
 /// How much is read at once.
 const READ_BYTES: usize = 256 << 10;
 
+/// Where only a few records are wanted, so much is read for each, but not less than [`READ_BYTES_MIN`].
+const READ_BYTES_PER_RECORD: usize = 4 << 10;
+const READ_BYTES_MIN: usize = 16 << 10;
+
 /// A record in a queue. Its bytes are slices of the batch that it was published in.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -80,7 +84,8 @@ pub(super) async fn read(
             records.take_unpacked(&batch, inside, max_bytes);
             continue;
         }
-        let spec = spec(partition, next);
+        let bytes = (wanted.len() * READ_BYTES_PER_RECORD).clamp(READ_BYTES_MIN, READ_BYTES);
+        let spec = spec(partition, next, bytes);
         let fetched = if records.found.is_empty() {
             Some(broker.fetch(spec).await)
         } else {
@@ -95,6 +100,9 @@ pub(super) async fn read(
             Ok(fetched) => {
                 records.held.merge(fetched.held);
                 for bytes in fetched.slices {
+                    if records.found.len() == offsets.len() {
+                        break;
+                    }
                     take(broker, partition, bytes, offsets, &mut records, max_bytes).await?;
                 }
             }
@@ -122,13 +130,13 @@ pub(super) async fn fetch(
     partition: &PartitionHandle,
     from: Offset,
 ) -> Result<Fetched, BrokerError> {
-    only(broker.fetch(spec(partition, from)).await)
+    only(broker.fetch(spec(partition, from, READ_BYTES)).await)
 }
 
-fn spec(partition: &PartitionHandle, from: Offset) -> FetchSpec {
+fn spec(partition: &PartitionHandle, from: Offset, bytes: usize) -> FetchSpec {
     FetchSpec {
-        parts: vec![FetchPart::of(partition, from, READ_BYTES)],
-        max_bytes: READ_BYTES,
+        parts: vec![FetchPart::of(partition, from, bytes)],
+        max_bytes: bytes,
         min_bytes: 1,
         max_wait: std::time::Duration::ZERO,
         isolation: Isolation::ReadCommitted,
@@ -170,6 +178,9 @@ async fn take(
         let batch = batch?;
         let last = batch.header.last_offset();
         let wanted = &offsets[records.found.len()..];
+        if wanted.is_empty() {
+            break;
+        }
         let gone = wanted.partition_point(|&offset| offset < batch.header.base_offset);
         records.miss(&wanted[..gone]);
         let here = wanted.partition_point(|&offset| offset <= last);

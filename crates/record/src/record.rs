@@ -273,6 +273,16 @@ pub(crate) fn decode(body: &Bytes, batch: &BatchHeader) -> Result<(Record, i32),
     Ok((record, offset_delta))
 }
 
+/// Where the record at the start of `bytes` ends, and its offset delta; `None` if it is not whole or makes no sense.
+pub(crate) fn peek(bytes: &[u8]) -> Option<(usize, i32)> {
+    let (length, at) = varint::take_i32(bytes)?;
+    let end = at.checked_add(usize::try_from(length).ok()?)?;
+    let body = bytes.get(at..end)?;
+    let (_, timestamp) = varint::take_i64(body.get(1..)?)?;
+    let (offset_delta, _) = varint::take_i32(body.get(1 + timestamp..)?)?;
+    Some((end, offset_delta))
+}
+
 type Span = std::ops::Range<usize>;
 
 /// A place in a record's body.

@@ -2,13 +2,14 @@
 
 use std::io::{self, Read};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 
 use crate::batch::Batch;
 use crate::compression::Decoder;
 use crate::error::BatchError;
 use crate::header::{BatchHeader, Codec};
+use crate::ids::Offset;
 use crate::record::{self, Record};
 use crate::varint;
 
@@ -84,6 +85,28 @@ impl Records {
             last_offset_delta: -1,
             ended: false,
         }
+    }
+
+    /// Passes over records before `offset` without decoding them, where that is cheap: in a batch that is not compressed.
+    /// Of those only their lengths are looked at; what is wrong with one of those is what the next step says.
+    pub fn skip_before(&mut self, offset: Offset) {
+        if self.source.is_none() && self.header.codec == Codec::None {
+            self.source = Some(Source::Plain(std::mem::take(&mut self.payload)));
+        }
+        let Some(Source::Plain(bytes)) = &mut self.source else {
+            return;
+        };
+        let mut at = 0;
+        while self.index < self.header.record_count
+            && let Some((end, offset_delta)) = record::peek(&bytes[at..])
+            && self.header.base_offset + i64::from(offset_delta) < offset
+            && offset_delta > self.last_offset_delta
+        {
+            self.last_offset_delta = offset_delta;
+            self.index += 1;
+            at += end;
+        }
+        bytes.advance(at);
     }
 
     fn step(&mut self) -> Result<Option<Record>, BatchError> {

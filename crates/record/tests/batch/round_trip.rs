@@ -10,6 +10,26 @@ use crate::common::{CAP_BYTES, any_codec, any_samples, batch, decode, fill, samp
 
 proptest! {
     #[test]
+    fn records_can_be_passed_over(
+        codec in any_codec(),
+        samples in any_samples(),
+        skips in proptest::collection::vec(0..6_i64, 0..10),
+    ) {
+        let batch = batch(codec, &samples);
+        let (mut records, mut model) = (batch.records(CAP_BYTES), decode(&batch).into_iter().peekable());
+        let mut at = Offset(0);
+        for skip in skips {
+            at = Offset(at.0 + skip);
+            records.skip_before(at);
+            // Only a plain batch is passed over.
+            while codec == Codec::None && model.next_if(|record| record.offset < at).is_some() {}
+            prop_assert_eq!(records.next().transpose().unwrap(), model.next());
+        }
+        let rest = records.collect::<Result<Vec<_>, _>>().unwrap();
+        prop_assert_eq!(rest, model.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn records_survive(codec in any_codec(), samples in any_samples()) {
         let batch = batch(codec, &samples);
         batch.check_crc().unwrap();

@@ -248,21 +248,28 @@ impl ReadRecords {
     /// Finds `offsets` in a batch that they lie in, without looking at what follows them.
     fn pick(&mut self, batch: &Batch, offsets: &[Offset], max_bytes: usize) {
         let (begun, begun_bytes) = (self.found.len(), self.size_bytes);
+        let mut records = batch.records(BATCH_DECOMPRESSED_BYTES_MAX);
         let mut wanted = offsets.iter().copied().peekable();
-        for record in batch.records(BATCH_DECOMPRESSED_BYTES_MAX) {
-            let Ok(record) = record else {
-                self.found.truncate(begun);
-                self.size_bytes = begun_bytes;
-                return self.give_up(&batch.bytes, offsets);
-            };
-            while let Some(offset) = wanted.next_if(|&offset| offset < record.offset) {
-                self.found.push((offset, Found::Gone));
-            }
-            if wanted.next_if(|&offset| offset == record.offset).is_some() {
-                self.add(record);
-            }
-            if wanted.peek().is_none() || self.size_bytes >= max_bytes {
+        while let Some(&next) = wanted.peek() {
+            if self.size_bytes >= max_bytes {
                 return;
+            }
+            records.skip_before(next);
+            match records.next() {
+                None => break,
+                Some(Err(_)) => {
+                    self.found.truncate(begun);
+                    self.size_bytes = begun_bytes;
+                    return self.give_up(&batch.bytes, offsets);
+                }
+                Some(Ok(record)) => {
+                    while let Some(offset) = wanted.next_if(|&offset| offset < record.offset) {
+                        self.found.push((offset, Found::Gone));
+                    }
+                    if wanted.next_if(|&offset| offset == record.offset).is_some() {
+                        self.add(record);
+                    }
+                }
             }
         }
         self.found

@@ -3,10 +3,21 @@
 use std::panic;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use millstream_limits::{BLOCKING_READS_MAX, UNPACKING_MAX};
 use tokio::sync::Semaphore;
 use tokio::task;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+/// An interval for work that nobody waits for. It does not begin at once: whoever opens a broker and soon closes it again
+/// has no such work to wait for.
+pub(crate) fn now_and_then(period_ms: u64) -> Interval {
+    let period = Duration::from_millis(period_ms);
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
 
 /// A bounded number of threads that may block.
 #[derive(Debug, Clone)]

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_catalog::TopicId;
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 use super::idempotency::{Bucket, IdempotencyKey, Remember};
 use super::publish::{NewMessage, Published};
 use super::trim::drop_piece;
+use crate::blocking::now_and_then;
 use crate::broker::{Broker, Inner};
 use crate::error::BrokerError;
 use crate::keys;
@@ -200,8 +200,7 @@ async fn run(
 
 /// Drops what is older than the window now and then, for as long as the broker is there.
 pub(crate) async fn forget_old_keys(broker: Weak<Inner>) {
-    let mut interval = tokio::time::interval(Duration::from_millis(IDEMPOTENCY_TRIM_INTERVAL_MS));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut interval = now_and_then(IDEMPOTENCY_TRIM_INTERVAL_MS);
     loop {
         interval.tick().await;
         let Some(inner) = broker.upgrade() else {

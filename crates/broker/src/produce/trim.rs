@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millstream_limits::{KEY_ENTRIES_DROPPED_AT_ONCE, KEY_INDEX_TRIM_INTERVAL_MS};
@@ -11,6 +10,7 @@ use millstream_store::{Commit, CommitError, Durability, PartitionId, Require, Sl
 use parking_lot::Mutex;
 
 use super::key_index::{Entry, prefix};
+use crate::blocking::now_and_then;
 use crate::broker::Inner;
 use crate::error::BrokerError;
 use crate::keys;
@@ -21,8 +21,7 @@ pub(crate) struct KeyIndexTrim(Mutex<HashMap<PartitionId, Offset>>);
 
 /// Trims the key indexes now and then, for as long as the broker is there.
 pub(crate) async fn keep_key_indexes(broker: Weak<Inner>) {
-    let mut interval = tokio::time::interval(Duration::from_millis(KEY_INDEX_TRIM_INTERVAL_MS));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut interval = now_and_then(KEY_INDEX_TRIM_INTERVAL_MS);
     loop {
         interval.tick().await;
         let Some(inner) = broker.upgrade() else {

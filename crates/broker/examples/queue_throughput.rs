@@ -1,7 +1,7 @@
 //! What queues do over a real store in one process: messages a second, how well delayed ones keep their time, and what ten
 //! million outstanding ones take.
 //!
-//! `cargo run --release -p millstream-broker --example queue_throughput -- [--json] [memory|durable|compressed|delayed|outstanding]...`
+//! `cargo run --release -p millstream-broker --example queue_throughput -- [--json] [memory|durable|compressed|delayed|outstanding|idle]...`
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,14 @@ const DUE_WITHIN_MS: usize = 60_000;
 /// Messages in a receive.
 const RECEIVE: u32 = 100;
 
-const ALL: [&str; 5] = ["memory", "durable", "compressed", "delayed", "outstanding"];
+const ALL: [&str; 6] = [
+    "memory",
+    "durable",
+    "compressed",
+    "delayed",
+    "outstanding",
+    "idle",
+];
 
 /// A figure: what of, what it is, in what.
 struct Figure(String, f64, &'static str);
@@ -60,7 +67,8 @@ fn main() -> Result<(), Failure> {
                 "durable" => throughput(what, &fsync, Codec::None, 2_000_000).await,
                 "compressed" => throughput(what, &fsync, Codec::Lz4, 1_000_000).await,
                 "delayed" => delayed(1_000_000).await,
-                _ => outstanding(10_000_000).await,
+                "outstanding" => outstanding(10_000_000).await,
+                _ => idle(10_000).await,
             }
         })?);
     }
@@ -316,8 +324,15 @@ async fn outstanding(messages: usize) -> Result<Vec<Figure>, Failure> {
             "messages/s",
         ));
         shuffle(&mut receipts);
-        for some in receipts[..messages / 2].chunks(RECEIVE as usize) {
-            queue.ack(some).await?;
+        for many in receipts[..messages / 2].chunks(100 * RECEIVE as usize) {
+            let ack = |some: &[Receipt]| {
+                let (queue, some) = (queue.clone(), some.to_vec());
+                tokio::spawn(async move { queue.ack(&some).await })
+            };
+            let acks: Vec<_> = many.chunks(RECEIVE as usize).map(ack).collect();
+            for acked in acks {
+                acked.await??;
+            }
         }
         let bytes = queue.describe()?.memory_bytes as f64;
         let what = "outstanding: state of all leased, half acknowledged".to_owned();
@@ -326,6 +341,52 @@ async fn outstanding(messages: usize) -> Result<Vec<Figure>, Failure> {
     }
     let outstanding = start(path, "outstanding", &mut figures)?;
     figures.push(over("outstanding", outstanding, empty));
+    Ok(figures)
+}
+
+/// Many queues on one topic that nobody uses.
+async fn idle(queues: usize) -> Result<Vec<Figure>, Failure> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().to_str().ok_or("not a path")?;
+    let mut figures = Vec::new();
+    {
+        let broker = open(path).await?;
+        let topic = topic(&broker, &[]).await?;
+        queue(&broker, &topic, QueuePolicy::default()).await?;
+        broker.shutdown().await?;
+    }
+    let empty = start(path, "one queue", &mut figures)?;
+    {
+        let broker = open(path).await?;
+        for number in 0..queues {
+            // A topic has some of them.
+            if number % 100 == 0 {
+                broker
+                    .create_topic(NewTopic::named(format!("jobs-{}", number / 100)))
+                    .await?;
+            }
+            let topic = broker
+                .topic(&format!("jobs-{}", number / 100))
+                .ok_or("no topic")?;
+            let new = NewQueue {
+                name: format!("work-{number}"),
+                topic,
+                start: StartAt::Earliest,
+                policy: QueuePolicy::default(),
+                filter: None,
+                dead_letter_topic: None,
+            };
+            broker.create_queue(new).await?;
+        }
+        broker.shutdown().await?;
+    }
+    let what = format!("{queues} idle queues");
+    let bytes = start(path, &what, &mut figures)?;
+    figures.push(Figure(
+        format!("{what}: memory of each"),
+        (bytes - empty) / queues as f64,
+        "bytes",
+    ));
     Ok(figures)
 }
 
@@ -352,8 +413,13 @@ fn start(directory: &str, what: &str, figures: &mut Vec<Figure>) -> Result<f64, 
     let said = String::from_utf8(process.stdout)?;
     let mut numbers = said.split_whitespace().map(str::parse::<f64>);
     let mut next = || numbers.next().ok_or_else(|| format!("it said {said}"));
-    let (seconds, bytes) = (next()??, next()??);
+    let (seconds, bytes, busy) = (next()??, next()??, next()??);
     figures.push(Figure(format!("{what}: start"), seconds, "s"));
+    figures.push(Figure(
+        format!("{what}: processor while idle"),
+        busy * 100.0,
+        "%",
+    ));
     Ok(bytes)
 }
 
@@ -364,8 +430,24 @@ async fn reopen(directory: &str) -> Result<(), Failure> {
     queue.describe()?;
     let took = begun.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    println!("{took} {}", resident_bytes()?);
+    let busy = busy_seconds()?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!(
+        "{took} {} {}",
+        resident_bytes()?,
+        (busy_seconds()? - busy) / 2.0
+    );
     Ok(())
+}
+
+/// The processor's time that this process has used.
+fn busy_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().ok_or("no stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: f64 = ticks.map(str::parse::<f64>).sum::<Result<_, _>>()?;
+    // The kernel counts in hundredths for programs.
+    Ok(ticks / 100.0)
 }
 
 fn resident_bytes() -> Result<f64, Failure> {

@@ -24,6 +24,7 @@ ELASTICMQ_ADDRESS = "127.0.0.1:9324"
 LISTENING = re.compile(r"http listening on (127\.0\.0\.1:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 START_SECONDS_MAX = 60
+WARM_UP_SECONDS = 20
 AIMS = {"millstream, memory topic": 10, "millstream, fsynced topic": 5}
 
 
@@ -105,6 +106,9 @@ def main() -> None:
             Contender("millstream, fsynced topic", "millstream", address, "fsync"),
             Contender("elasticmq, in memory", "sqs", ELASTICMQ_ADDRESS, "load"),
         ]
+        for contender in contenders:
+            # A Java server gets faster for a while.
+            load(contender, options, WARM_UP_SECONDS)
         for number in range(options.rounds):
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 measure(contender, options)
@@ -117,12 +121,14 @@ def main() -> None:
     show(contenders)
 
 
-def measure(contender: Contender, options: argparse.Namespace) -> None:
+def load(contender: Contender, options: argparse.Namespace, seconds: int) -> dict[str, float]:
     command = [options.load, "-protocol", contender.protocol, "-address", contender.address, "-queue", contender.queue]
-    done = subprocess.run(
-        [*command, "-duration", f"{options.seconds}s"], check=True, stdout=subprocess.PIPE, text=True
-    )
-    figures = json.loads(done.stdout)
+    done = subprocess.run([*command, "-duration", f"{seconds}s"], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def measure(contender: Contender, options: argparse.Namespace) -> None:
+    figures = load(contender, options, options.seconds)
     contender.rates.append(figures["messages_per_second"])
     contender.p99s.append(figures["round_p99_ms"])
     print(f"{contender.name}: {figures}", file=sys.stderr, flush=True)

@@ -1,8 +1,9 @@
 // Command queueload measures a queue over HTTP: each connection sends a batch, receives one and acknowledges it, over and
 // over. It speaks to Millstream's own API and to servers of the SQS protocol (JSON), with the same loop.
 //
-// What is counted is messages that were sent, received and acknowledged. Go's standard library alone, no client library:
-// what is measured is the server.
+// What is counted is messages that were sent, received and acknowledged. The client shares the processors with the server,
+// so it does no more than it must: requests are put together once where they are always the same, and answers are looked
+// through for receipts instead of being decoded. Go's standard library alone.
 package main
 
 import (
@@ -13,9 +14,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"net/http/httputil"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,11 +26,11 @@ import (
 // queue is one connection's view of a queue.
 type queue interface {
 	// send sends a batch.
-	send(batch int, body string) error
-	// receive returns the receipts of at most batch messages.
-	receive(batch int) ([]string, error)
+	send() error
+	// receive returns the receipts of at most a batch of messages. They are valid until the next request.
+	receive() ([][]byte, error)
 	// ack acknowledges them.
-	ack(receipts []string) error
+	ack(receipts [][]byte) error
 }
 
 type settings struct {
@@ -114,9 +116,9 @@ func loop(s settings, body string, from, until time.Time) (int, []time.Duration,
 		return 0, nil, err
 	}
 	defer connection.socket.Close()
-	var q queue = &millstream{connection, s.name}
+	var q queue = newMillstream(connection, s, body)
 	if s.protocol == "sqs" {
-		if q, err = newSqs(connection, s.name); err != nil {
+		if q, err = newSqs(connection, s, body); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -126,10 +128,10 @@ func loop(s settings, body string, from, until time.Time) (int, []time.Duration,
 		if begun.After(until) {
 			return acked, rounds, nil
 		}
-		if err := q.send(s.batch, body); err != nil {
+		if err := q.send(); err != nil {
 			return 0, nil, fmt.Errorf("send: %w", err)
 		}
-		receipts, err := q.receive(s.batch)
+		receipts, err := q.receive()
 		if err != nil {
 			return 0, nil, fmt.Errorf("receive: %w", err)
 		}
@@ -147,9 +149,12 @@ func loop(s settings, body string, from, until time.Time) (int, []time.Duration,
 
 // conn is one HTTP/1.1 connection that is kept.
 type conn struct {
-	socket  net.Conn
-	reader  *bufio.Reader
-	address string
+	socket net.Conn
+	reader *bufio.Reader
+	host   string
+	// What the last request and the last answer were written to.
+	request, answer []byte
+	receipts        [][]byte
 }
 
 func dial(address string) (*conn, error) {
@@ -157,136 +162,203 @@ func dial(address string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{socket, bufio.NewReaderSize(socket, 64<<10), address}, nil
+	return &conn{socket: socket, reader: bufio.NewReaderSize(socket, 64<<10), host: address}, nil
 }
 
-// post sends a request and returns the answer's body.
-func (c *conn) post(path string, headers string, body []byte) ([]byte, error) {
-	var request bytes.Buffer
-	fmt.Fprintf(&request, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n", path, c.address, headers, len(body))
-	request.Write(body)
-	if _, err := c.socket.Write(request.Bytes()); err != nil {
+// begin puts the head of a request together, but for the length of its body.
+func (c *conn) begin(path, headers string) []byte {
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: ", path, c.host, headers)
+}
+
+// whole puts a request together.
+func (c *conn) whole(path, headers string, body any) []byte {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return finish(c.begin(path, headers), text)
+}
+
+// finish appends a body, and its length before it, to the head of a request.
+func finish(request, body []byte) []byte {
+	request = strconv.AppendInt(request, int64(len(body)), 10)
+	request = append(request, "\r\n\r\n"...)
+	return append(request, body...)
+}
+
+// call sends a whole request and returns the answer's body, which is valid until the next call.
+func (c *conn) call(request []byte) ([]byte, error) {
+	if _, err := c.socket.Write(request); err != nil {
 		return nil, err
 	}
-	response, err := http.ReadResponse(c.reader, nil)
+	line, err := c.reader.ReadSlice('\n')
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
+	if len(line) < len("HTTP/1.1 200") {
+		return nil, fmt.Errorf("no HTTP: %q", line)
+	}
+	status := string(line[9:12])
+	length, chunked := 0, false
+	for {
+		line, err := c.reader.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch {
+		case bytes.EqualFold(name, []byte("content-length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return nil, err
+			}
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			chunked = bytes.EqualFold(value, []byte("chunked"))
+		}
+	}
+	if err := c.body(length, chunked); err != nil {
 		return nil, err
 	}
-	if response.StatusCode >= 300 {
-		return nil, fmt.Errorf("%s: %s", response.Status, answer)
+	if status[0] != '2' {
+		return nil, fmt.Errorf("%s: %s", status, c.answer)
 	}
-	return answer, nil
+	return c.answer, nil
+}
+
+func (c *conn) body(length int, chunked bool) (err error) {
+	if chunked {
+		c.answer, err = io.ReadAll(httputil.NewChunkedReader(c.reader))
+		if err == nil {
+			// The line after the last chunk.
+			_, err = c.reader.Discard(len("\r\n"))
+		}
+		return err
+	}
+	if cap(c.answer) < length {
+		c.answer = make([]byte, length)
+	}
+	c.answer = c.answer[:length]
+	_, err = io.ReadFull(c.reader, c.answer)
+	return err
+}
+
+// values are the texts that stand after mark in an answer, up to the next quote: receipts have nothing to be escaped.
+func (c *conn) values(answer []byte, mark string) [][]byte {
+	c.receipts = c.receipts[:0]
+	for {
+		at := bytes.Index(answer, []byte(mark))
+		if at < 0 {
+			return c.receipts
+		}
+		answer = answer[at+len(mark):]
+		end := bytes.IndexByte(answer, '"')
+		c.receipts = append(c.receipts, answer[:end])
+		answer = answer[end:]
+	}
 }
 
 // millstream is Millstream's own API.
 type millstream struct {
-	connection *conn
-	name       string
+	*conn
+	sending, receiving, acking []byte
 }
 
-const jsonHeader = "Content-Type: application/json\r\n"
-
-func (m *millstream) send(batch int, body string) error {
+func newMillstream(c *conn, s settings, body string) *millstream {
+	const headers = "Content-Type: application/json\r\n"
 	type record struct {
 		Value string `json:"value"`
 	}
-	records := make([]record, batch)
+	records := make([]record, s.batch)
 	for at := range records {
 		records[at].Value = body
 	}
-	text, _ := json.Marshal(map[string]any{"records": records})
-	_, err := m.connection.post("/v1/topics/"+m.name+"/records", jsonHeader, text)
+	queue := "/v1/queues/" + s.name
+	return &millstream{
+		conn:    c,
+		sending: c.whole("/v1/topics/"+s.name+"/records", headers, map[string]any{"records": records}),
+		receiving: c.whole(queue+"/receive", headers,
+			map[string]any{"max": s.batch, "visibility_ms": 30000, "wait_ms": 0}),
+		acking: c.begin(queue+"/ack", headers),
+	}
+}
+
+func (m *millstream) send() error {
+	_, err := m.call(m.sending)
 	return err
 }
 
-func (m *millstream) receive(batch int) ([]string, error) {
-	text, _ := json.Marshal(map[string]any{"max": batch, "visibility_ms": 30000, "wait_ms": 0})
-	answer, err := m.connection.post("/v1/queues/"+m.name+"/receive", jsonHeader, text)
-	if err != nil {
-		return nil, err
-	}
-	var received struct {
-		Messages []struct {
-			Receipt string `json:"receipt"`
-		} `json:"messages"`
-	}
-	if err := json.Unmarshal(answer, &received); err != nil {
-		return nil, err
-	}
-	receipts := make([]string, len(received.Messages))
-	for at, message := range received.Messages {
-		receipts[at] = message.Receipt
-	}
-	return receipts, nil
+func (m *millstream) receive() ([][]byte, error) {
+	answer, err := m.call(m.receiving)
+	return m.values(answer, `"receipt":"`), err
 }
 
-func (m *millstream) ack(receipts []string) error {
-	text, _ := json.Marshal(map[string]any{"receipts": receipts})
-	_, err := m.connection.post("/v1/queues/"+m.name+"/ack", jsonHeader, text)
+func (m *millstream) ack(receipts [][]byte) error {
+	body := []byte(`{"receipts":["`)
+	body = append(body, bytes.Join(receipts, []byte(`","`))...)
+	body = append(body, `"]}`...)
+	m.request = finish(append(m.request[:0], m.acking...), body)
+	_, err := m.call(m.request)
 	return err
 }
 
 // sqs is the SQS protocol in its JSON form.
 type sqs struct {
-	connection *conn
-	url        string
+	*conn
+	url                        string
+	sending, receiving, acking []byte
 }
 
-func newSqs(connection *conn, name string) (*sqs, error) {
-	s := &sqs{connection: connection}
-	var created struct{ QueueUrl string }
-	if err := s.call("CreateQueue", map[string]any{"QueueName": name}, &created); err != nil {
+func newSqs(c *conn, s settings, body string) (*sqs, error) {
+	answer, err := c.call(c.whole("/", sqsHeaders("CreateQueue"), map[string]any{"QueueName": s.name}))
+	if err != nil {
 		return nil, err
 	}
-	s.url = created.QueueUrl
-	return s, nil
-}
-
-func (s *sqs) call(action string, request any, answer any) error {
-	text, err := json.Marshal(request)
-	if err != nil {
-		return err
+	var created struct{ QueueUrl string }
+	if err := json.Unmarshal(answer, &created); err != nil {
+		return nil, err
 	}
-	headers := "Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS." + action + "\r\n"
-	body, err := s.connection.post("/", headers, text)
-	if err != nil || answer == nil {
-		return err
-	}
-	return json.Unmarshal(body, answer)
-}
-
-func (s *sqs) send(batch int, body string) error {
-	entries := make([]map[string]string, batch)
+	entries := make([]map[string]string, s.batch)
 	for at := range entries {
 		entries[at] = map[string]string{"Id": fmt.Sprint(at), "MessageBody": body}
 	}
-	return s.call("SendMessageBatch", map[string]any{"QueueUrl": s.url, "Entries": entries}, nil)
+	url := created.QueueUrl
+	return &sqs{
+		conn:    c,
+		url:     url,
+		sending: c.whole("/", sqsHeaders("SendMessageBatch"), map[string]any{"QueueUrl": url, "Entries": entries}),
+		receiving: c.whole("/", sqsHeaders("ReceiveMessage"),
+			map[string]any{"QueueUrl": url, "MaxNumberOfMessages": s.batch, "VisibilityTimeout": 30}),
+		acking: c.begin("/", sqsHeaders("DeleteMessageBatch")),
+	}, nil
 }
 
-func (s *sqs) receive(batch int) ([]string, error) {
-	var answer struct {
-		Messages []struct{ ReceiptHandle string }
-	}
-	request := map[string]any{"QueueUrl": s.url, "MaxNumberOfMessages": batch, "VisibilityTimeout": 30}
-	if err := s.call("ReceiveMessage", request, &answer); err != nil {
-		return nil, err
-	}
-	receipts := make([]string, len(answer.Messages))
-	for at, message := range answer.Messages {
-		receipts[at] = message.ReceiptHandle
-	}
-	return receipts, nil
+func sqsHeaders(action string) string {
+	return "Content-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS." + action + "\r\n"
 }
 
-func (s *sqs) ack(receipts []string) error {
-	entries := make([]map[string]string, len(receipts))
+func (s *sqs) send() error {
+	_, err := s.call(s.sending)
+	return err
+}
+
+func (s *sqs) receive() ([][]byte, error) {
+	answer, err := s.call(s.receiving)
+	return s.values(answer, `"ReceiptHandle":"`), err
+}
+
+func (s *sqs) ack(receipts [][]byte) error {
+	body := fmt.Appendf(nil, `{"QueueUrl":%q,"Entries":[`, s.url)
 	for at, receipt := range receipts {
-		entries[at] = map[string]string{"Id": fmt.Sprint(at), "ReceiptHandle": receipt}
+		if at > 0 {
+			body = append(body, ',')
+		}
+		body = fmt.Appendf(body, `{"Id":"%d","ReceiptHandle":"%s"}`, at, receipt)
 	}
-	return s.call("DeleteMessageBatch", map[string]any{"QueueUrl": s.url, "Entries": entries}, nil)
+	body = append(body, "]}"...)
+	s.request = finish(append(s.request[:0], s.acking...), body)
+	_, err := s.call(s.request)
+	return err
 }

@@ -78,6 +78,7 @@ fn run(page: &str, server: &Server) -> String {
             ])
             .env("PATH", &path)
             .env("MILLSTREAM_SERVER", server.address().to_string())
+            .env("MILLSTREAM_HTTP", server.http_address())
             .output()
             .unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);

@@ -4,6 +4,7 @@
 //! each, in the order of their first occurrence; a name that came more than once has an array. The rare header name that
 //! is not UTF-8 is written as `base64:` and its base64.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -15,11 +16,14 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use millstream_broker::live::LiveMessage;
 use millstream_broker::queues::Message;
-use millstream_record::{Headers, Offset, Record, TimestampMs};
+use millstream_record::{Header, Headers, Offset, Record, TimestampMs};
 use serde::Serialize;
 
 /// What a header name that is not text begins with.
 const ENCODED_NAME: &str = "base64:";
+
+/// So many header names are compared with each other; beyond, looking them up is cheaper.
+const COMPARED_HEADERS_MAX: usize = 32;
 
 /// A record, whatever it lies in.
 struct Content<'a> {
@@ -31,6 +35,9 @@ struct Content<'a> {
     value: Option<&'a [u8]>,
     headers: &'a Headers,
 }
+
+/// The values of one header.
+type Values<'a> = Vec<Option<&'a [u8]>>;
 
 /// JSON under way.
 #[derive(Debug, Default)]
@@ -169,34 +176,70 @@ impl JsonBuffer {
     /// Headers as an object.
     pub(crate) fn headers(&mut self, headers: &Headers) {
         self.raw("{");
+        if headers.len() <= COMPARED_HEADERS_MAX {
+            self.few_headers(headers);
+        } else {
+            self.many_headers(headers);
+        }
+        self.raw("}");
+    }
+
+    /// Compares every name with all others.
+    fn few_headers(&mut self, headers: &Headers) {
         let mut is_first = true;
         for (at, header) in headers.iter().enumerate() {
-            let is_named = |other: &millstream_record::Header<'_>| other.key == header.key;
+            let is_named = |other: &Header<'_>| other.key == header.key;
             if headers.iter().take(at).any(|other| is_named(&other)) {
                 continue;
             }
-            if !is_first {
-                self.raw(",");
-            }
-            is_first = false;
-            self.name(header.key);
-            self.raw(":");
             let more = headers.iter().skip(at + 1).filter(is_named);
-            let mut values = std::iter::once(header).chain(more).peekable();
-            let first = values.next().expect("there is one");
-            if values.peek().is_none() {
-                self.nullable(first.value);
-                continue;
-            }
-            self.raw("[");
-            self.nullable(first.value);
-            for value in values {
-                self.raw(",");
-                self.nullable(value.value);
-            }
-            self.raw("]");
+            let values = std::iter::once(header).chain(more);
+            self.header(is_first, header.key, values.map(|header| header.value));
+            is_first = false;
         }
-        self.raw("}");
+    }
+
+    /// Writes the same, in time that does not grow with the square of their number.
+    fn many_headers(&mut self, headers: &Headers) {
+        let mut places: HashMap<&[u8], usize> = HashMap::new();
+        let mut named: Vec<(&[u8], Values<'_>)> = Vec::new();
+        for header in headers.iter() {
+            let place = *places.entry(header.key).or_insert(named.len());
+            if place == named.len() {
+                named.push((header.key, Vec::new()));
+            }
+            named[place].1.push(header.value);
+        }
+        for (at, (name, values)) in named.into_iter().enumerate() {
+            self.header(at == 0, name, values.into_iter());
+        }
+    }
+
+    /// A header with all its values, at least one.
+    fn header<'a>(
+        &mut self,
+        is_first: bool,
+        name: &[u8],
+        values: impl Iterator<Item = Option<&'a [u8]>>,
+    ) {
+        if !is_first {
+            self.raw(",");
+        }
+        self.name(name);
+        self.raw(":");
+        let mut values = values.peekable();
+        let first = values.next().flatten();
+        if values.peek().is_none() {
+            self.nullable(first);
+            return;
+        }
+        self.raw("[");
+        self.nullable(first);
+        for value in values {
+            self.raw(",");
+            self.nullable(value);
+        }
+        self.raw("]");
     }
 
     fn name(&mut self, name: &[u8]) {
@@ -257,8 +300,6 @@ fn answer(status: StatusCode, json: Vec<u8>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use millstream_record::Header;
-
     use super::*;
 
     fn written(record: &Record) -> serde_json::Value {
@@ -292,6 +333,48 @@ mod tests {
         assert_eq!(json["headers"]["one"], serde_json::json!(["1", null]));
         assert_eq!(json["headers"]["two"], "");
         assert_eq!(json["headers"]["base64:/w=="]["base64"], "/w==");
+    }
+
+    #[test]
+    fn many_headers_are_written_as_few_are() {
+        let names: Vec<String> = (0..60).map(|n| format!("name-{}", n % 40)).collect();
+        let values: Vec<String> = (0..60).map(|n| n.to_string()).collect();
+        let pairs = names.iter().zip(&values);
+        let all: Vec<_> = pairs
+            .map(|(name, value)| Header {
+                key: name.as_bytes(),
+                value: Some(value.as_bytes()),
+            })
+            .collect();
+        for count in [0, 1, 2, 32, 33, 60] {
+            let headers = Headers::new(&all[..count]);
+            let (mut few, mut many) = (JsonBuffer::default(), JsonBuffer::default());
+            few.few_headers(&headers);
+            many.many_headers(&headers);
+            assert_eq!(few.0, many.0, "{count}");
+        }
+    }
+
+    #[test]
+    fn headers_by_the_hundred_thousand_are_written() {
+        // Comparing each with all others would take minutes.
+        let names: Vec<String> = (0..300_000).map(|n| format!("{n:06}")).collect();
+        let again = "000007".to_owned();
+        let all: Vec<_> = names
+            .iter()
+            .chain([&again])
+            .map(|name| Header {
+                key: name.as_bytes(),
+                value: None,
+            })
+            .collect();
+        let mut json = JsonBuffer::default();
+        json.headers(&Headers::new(&all));
+        let text = std::str::from_utf8(&json.0).unwrap();
+        assert!(text.starts_with(r#"{"000000":null,"000001":null,"#));
+        assert!(text.contains(r#","000007":[null,null],"000008":null,"#));
+        assert!(text.ends_with(r#","299999":null}"#));
+        assert_eq!(text.matches(':').count(), names.len());
     }
 
     #[test]

@@ -18,6 +18,12 @@ use crate::http::{ConnectHttp, bytes_of, told};
 /// How long to wait before connecting again: what the server asks readers for.
 const RECONNECT: Duration = Duration::from_secs(1);
 
+/// Whoever says nothing for so long is not there any more: when there are no records, a comment comes every 15 seconds.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// To collect the latest record of each key, the server reads whole topics before it says anything.
+const SILENCE_WHILE_COLLECTING: Duration = Duration::from_secs(600);
+
 /// Arguments of `millstream tail`.
 #[derive(Debug, Args)]
 #[command(
@@ -149,7 +155,12 @@ impl Tail {
             .map(|id| ("last-event-id", id))
             .into_iter()
             .collect();
-        for line in client.lines(path, "text/event-stream", &headers)? {
+        let silence = if self.from.is_latest_per_key() {
+            SILENCE_WHILE_COLLECTING
+        } else {
+            SILENCE
+        };
+        for line in client.lines(path, "text/event-stream", &headers, silence)? {
             let Ok(line) = line else { break };
             let Some(event) = events.line(&line) else {
                 continue;

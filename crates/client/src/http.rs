@@ -178,12 +178,14 @@ impl HttpClient {
         serde_json::from_slice(text).map_err(|error| HttpError::Unexpected(error.to_string()))
     }
 
-    /// Asks for something that comes line by line for as long as the connection lasts.
+    /// Asks for something that comes line by line for as long as the connection lasts. When nothing at all comes for as
+    /// long as `silence`, it counts as broken.
     pub fn lines(
         &self,
         path: &Path,
         accept: &str,
         headers: &[(&str, &str)],
+        silence: Duration,
     ) -> Result<impl Iterator<Item = io::Result<String>> + use<>, HttpError> {
         let mut request = Request::get(self.url(path)).header("accept", accept);
         for (name, value) in headers {
@@ -192,6 +194,11 @@ impl HttpClient {
         let request = request
             .body(())
             .map_err(|error| HttpError::Unexpected(error.to_string()))?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_per_read(Some(silence))
+            .build();
         let response = self
             .agent
             .run(request)
@@ -318,12 +325,39 @@ mod tests {
     fn lines_come_one_by_one() {
         let (client, _server) = answering("HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\none\ntwo\n");
         let lines = client
-            .lines(&Path::new(&["x"]), "text/event-stream", &[])
+            .lines(
+                &Path::new(&["x"]),
+                "text/event-stream",
+                &[],
+                Duration::from_secs(60),
+            )
             .unwrap();
         assert_eq!(
             lines.map(Result::unwrap).collect::<Vec<_>>(),
             ["one", "two"]
         );
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = HttpClient::new(&listener.local_addr().unwrap().to_string());
+        let server = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\none\n";
+            peer.write_all(head).unwrap();
+            // Neither sends anything more nor closes, until the client does.
+            let mut asked = Vec::new();
+            let _ = peer.read_to_end(&mut asked);
+        });
+        let silence = Duration::from_millis(200);
+        let mut lines = client
+            .lines(&Path::new(&["x"]), "text/event-stream", &[], silence)
+            .unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "one");
+        assert!(lines.next().unwrap().is_err());
+        drop(lines);
+        server.join().unwrap();
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::TOPIC;
 
+/// A feed that says nothing for so long is broken.
+const SILENCE: Duration = Duration::from_secs(45);
+
 /// How long a broken feed waits before it connects again.
 const RECONNECT: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +77,7 @@ fn watch(http: &HttpClient, seen: &Seen) {
             .iter()
             .map(|id| ("last-event-id", id.as_str()))
             .collect();
-        let Ok(lines) = http.lines(&path, "text/event-stream", &resume) else {
+        let Ok(lines) = http.lines(&path, "text/event-stream", &resume, SILENCE) else {
             std::thread::sleep(RECONNECT);
             continue;
         };

@@ -4,11 +4,21 @@ use std::str::FromStr;
 
 use crate::point::Point;
 
+/// How the query says that the latest record of each key comes first.
+const LATEST_PER_KEY: &str = "latest_per_key";
+
 /// A place, as the parameter of the query that says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) parameter: &'static str,
     pub(super) value: String,
+}
+
+impl Place {
+    /// Whether it is the latest record of each key.
+    pub(super) fn is_latest_per_key(&self) -> bool {
+        self.value == LATEST_PER_KEY
+    }
 }
 
 impl FromStr for Place {
@@ -24,7 +34,7 @@ impl FromStr for Place {
         let is_offset = |byte: u8| byte.is_ascii_digit() || byte == b':' || byte == b',';
         match text {
             "now" => return place("from", "now"),
-            "latest-per-key" => return place("from", "latest_per_key"),
+            "latest-per-key" => return place("from", LATEST_PER_KEY),
             _ if text.contains(':') && text.bytes().all(is_offset) => {
                 return place("offsets", text);
             }

@@ -59,8 +59,9 @@ const METRICS_HEAD: &str = "# Metrics
 <!-- Written from the code by `make docs`. -->
 
 `GET /metrics` on the HTTP port is for Prometheus. Counters and histograms begin at 0 when the server starts; times are in
-seconds, sizes in bytes. Topics, queues, groups and routes have series of their own, up to a thousand each. What to watch, and
-what to do about it, is in [operations](operations.md).
+seconds, sizes in bytes. Topics, queues, groups and routes have series of their own, up to a thousand each; the lags of groups,
+one for each topic that a group reads, up to ten thousand in all. What to watch, and what to do about it, is in
+[operations](operations.md).
 
 | name | kind | what it is |
 | --- | --- | --- |

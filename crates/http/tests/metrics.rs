@@ -80,6 +80,7 @@ async fn requests_topics_and_groups_are_counted() {
             ),
             ("millstream_produce_seconds_count", 3.0),
             (r#"millstream_metrics_omitted{of="topics"}"#, 0.0),
+            (r#"millstream_metrics_omitted{of="group_topics"}"#, 0.0),
         ],
     );
     assert!(samples[r#"millstream_connections{protocol="http"}"#] >= 2.0);

@@ -73,6 +73,9 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// For how long a publish with an idempotency key is remembered, in milliseconds: as SQS remembers deduplication ids.
 pub const IDEMPOTENCY_WINDOW_MS: i64 = 5 * 60 * 1_000;
 
+/// Publishes with an idempotency key that are under way: they go on when whoever asked for them is gone.
+pub const IDEMPOTENT_PUBLISHES_MAX: usize = 10_000;
+
 /// How often it is looked whether what is remembered of publishes can go, in milliseconds.
 pub const IDEMPOTENCY_TRIM_INTERVAL_MS: u64 = 60_000;
 
@@ -465,6 +468,12 @@ pub const HTTP_SOCKET_SUBSCRIPTIONS_MAX: usize = 100;
 /// What subscriptions of one WebSocket have handed over and is not written yet.
 pub const HTTP_SOCKET_LINE_ITEMS: usize = 16;
 
+/// Bytes of queues' messages among them: other readers wait for the memory that they hold. One delivery may exceed it.
+pub const HTTP_SOCKET_LINE_BYTES: usize = 1 << 20;
+
+/// A WebSocket whose client takes nothing for so long is dropped while other readers wait for memory.
+pub const HTTP_SOCKET_PRESSED_MS: u64 = 5_000;
+
 /// The longest name of a subscription, or id of a request, on a WebSocket: both are repeated in frames.
 pub const HTTP_SOCKET_NAME_BYTES_MAX: usize = 128;
 
@@ -482,6 +491,9 @@ pub const HTTP_READ_BYTES_MAX: usize = 16 << 20;
 
 /// Topics, groups, queues or routes with series of their own among the metrics: a page of them has to be read in seconds.
 pub const METRICS_SERIES_MAX: usize = 1_000;
+
+/// Topics of groups whose lag is among the metrics, all groups together.
+pub const METRICS_GROUP_LAGS_MAX: usize = 10_000;
 
 /// Entries in one page of an HTTP list.
 pub const HTTP_PAGE_MAX: usize = 1_000;

@@ -39,22 +39,46 @@ impl Operation {
         }
     }
 
-    /// What a request is, told by its path alone.
+    /// What a request is, told by its whole path.
     pub(crate) fn of(method: &Method, path: &str) -> Operation {
-        let last = path.rsplit('/').next().unwrap_or_default();
-        let is_queue = path.starts_with("/v1/queues/");
-        match last {
-            "records" if method == Method::POST => Operation::Publish,
-            "records" if method == Method::GET => Operation::Read,
-            "receive" if is_queue => Operation::Receive,
-            "ack" | "nack" | "reject" | "extend" | "ack-and-publish" if is_queue => {
+        let mut pieces = path.split('/');
+        // What is before the first slash: nothing.
+        pieces.next();
+        if pieces.next() != Some("v1") {
+            return Operation::Other;
+        }
+        let mut piece = || pieces.next();
+        match (
+            method,
+            [piece(), piece(), piece(), piece(), piece(), piece()],
+        ) {
+            (&Method::POST, [Some("topics"), _, Some("records"), None, ..]) => Operation::Publish,
+            (
+                &Method::GET,
+                [Some("topics"), _, Some("records"), None, ..]
+                | [
+                    Some("topics"),
+                    _,
+                    Some("partitions"),
+                    _,
+                    Some("records"),
+                    None,
+                ],
+            ) => Operation::Read,
+            (&Method::POST, [Some("queues"), _, Some("receive"), None, ..]) => Operation::Receive,
+            (&Method::POST, [Some("queues"), _, Some(action), None, ..])
+                if SETTLING.contains(&action) =>
+            {
                 Operation::Settle
             }
-            "live" | "ws" => Operation::Live,
+            (&Method::GET, [Some("live" | "ws"), None, ..]) => Operation::Live,
             _ => Operation::Other,
         }
     }
 }
+
+/// What ends what a receive began.
+const SETTLING: [&str; 5] = ["ack", "nack", "reject", "extend", "ack-and-publish"];
 
 /// Everything the listeners of a broker count.
 #[derive(Debug)]
@@ -89,5 +113,46 @@ impl Metrics {
             let counts = self.answers[operation as usize].iter().enumerate();
             counts.map(move |(hundreds, count)| (operation, hundreds, count.get()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_paths_tell_operations() {
+        for (method, path, operation) in [
+            (Method::POST, "/v1/topics/a/records", Operation::Publish),
+            (Method::GET, "/v1/topics/a/records", Operation::Read),
+            (
+                Method::GET,
+                "/v1/topics/a/partitions/0/records",
+                Operation::Read,
+            ),
+            (Method::POST, "/v1/queues/a/receive", Operation::Receive),
+            (Method::POST, "/v1/queues/a/ack", Operation::Settle),
+            (
+                Method::POST,
+                "/v1/queues/a/ack-and-publish",
+                Operation::Settle,
+            ),
+            (Method::GET, "/v1/live", Operation::Live),
+            (Method::GET, "/v1/ws", Operation::Live),
+            (Method::GET, "/v1/topics/live", Operation::Other),
+            (Method::GET, "/v1/queues/ws", Operation::Other),
+            (Method::GET, "/v1/topics/records", Operation::Other),
+            (Method::POST, "/v1/queues/ack", Operation::Other),
+            (Method::POST, "/v1/queues/a/ack/b", Operation::Other),
+            (
+                Method::DELETE,
+                "/v1/topics/a/partitions/0/records",
+                Operation::Other,
+            ),
+            (Method::GET, "/live", Operation::Other),
+            (Method::GET, "", Operation::Other),
+        ] {
+            assert_eq!(Operation::of(&method, path), operation, "{method} {path}");
+        }
     }
 }

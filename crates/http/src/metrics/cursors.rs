@@ -2,9 +2,10 @@
 
 use millstream_broker::Broker;
 use millstream_broker::groups::OffsetKey;
+use millstream_limits::METRICS_GROUP_LAGS_MAX;
 
-use super::Omitted;
 use super::text::Page;
+use super::{Omitted, Room};
 
 pub(super) async fn write(page: &mut Page, broker: &Broker, omitted: &mut Omitted) {
     groups(page, broker, omitted).await;
@@ -20,6 +21,7 @@ async fn groups(page: &mut Page, broker: &Broker, omitted: &mut Omitted) {
         "millstream_group_lag_records",
         "Records that a group has not read yet, by topic.",
     );
+    let mut room = Room::new(METRICS_GROUP_LAGS_MAX);
     for group in listing {
         let Ok(offsets) = groups.all_offsets(&group.id).await else {
             continue;
@@ -28,19 +30,27 @@ async fn groups(page: &mut Page, broker: &Broker, omitted: &mut Omitted) {
             .iter()
             .map(|(at, kept)| (*at, kept.offset.get()))
             .collect();
-        for (topic, lag) in lag_by_topic(broker, &offsets) {
+        for (topic, lag) in lag_by_topic(broker, &offsets, &mut room) {
             family.sample(&[("group", group.id.as_str()), ("topic", &topic)], lag);
         }
     }
+    omitted.count("group_topics", room.over);
 }
 
-/// The lag in each topic, given the committed offsets in the order of topics.
-fn lag_by_topic(broker: &Broker, offsets: &[(OffsetKey, i64)]) -> Vec<(String, i64)> {
+/// The lag in each topic that there is room for, given the committed offsets in the order of topics.
+fn lag_by_topic(
+    broker: &Broker,
+    offsets: &[(OffsetKey, i64)],
+    room: &mut Room,
+) -> Vec<(String, i64)> {
     let mut lags: Vec<(String, i64)> = Vec::new();
     for topic_offsets in offsets.chunk_by(|one, other| one.0.topic == other.0.topic) {
         let Some(topic) = broker.topic_by_id(topic_offsets[0].0.topic) else {
             continue;
         };
+        if !room.take() {
+            continue;
+        }
         let lag = topic_offsets.iter().filter_map(|(at, offset)| {
             let end = topic.partition(at.partition)?.offsets().high_watermark;
             Some((end.get() - offset).max(0))

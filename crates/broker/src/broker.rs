@@ -87,7 +87,8 @@ impl Broker {
             .await?;
         let cluster_id = identity::cluster_id(&slot, &*env.rng).await?;
         let producer_ids = ProducerIds::open(&slot)?;
-        let idempotency = Idempotency::open(&slot, env.rng.next_u64())?;
+        let now = TimestampMs(env.clock.wall_ms());
+        let idempotency = Idempotency::open(&slot, env.rng.next_u64(), now)?;
         let server_settings = Mutex::new(server_settings::load(&slot)?);
         let (queues, queue_tasks) = queues.split();
         let inner = Arc::new(Inner {

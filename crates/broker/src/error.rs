@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use millstream_catalog::entry::EntryError;
 use millstream_catalog::{CatalogError, InvalidName, SettingError, TopicName};
-use millstream_limits::{IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_WINDOW_MS};
+use millstream_limits::{
+    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_WINDOW_MS, IDEMPOTENT_PUBLISHES_MAX,
+};
 use millstream_record::{BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use millstream_store::state::StateError;
 use millstream_store::{CommitError, PartitionId, ReadError, SlotFailure};
@@ -204,6 +206,11 @@ pub enum BrokerError {
     /// The idempotency key is empty or too long.
     #[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes, not {0}")]
     IdempotencyKeyLength(usize),
+    /// Too many publishes with idempotency keys have not come to their end.
+    #[error(
+        "{IDEMPOTENT_PUBLISHES_MAX} publishes with idempotency keys are under way, as many as may be; try again"
+    )]
+    TooManyPublishes,
 
     /// There is no such route.
     #[error("there is no route {0}; list the routes to see which there are")]

@@ -73,10 +73,15 @@ impl BodyBudget {
 pub(crate) struct Payload {
     pub(crate) bytes: Bytes,
     pub(crate) headers: HeaderMap,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Payload {
+    /// The memory the body holds, for whoever keeps parts of it for longer than this.
+    pub(crate) fn take_room(&mut self) -> impl Send + 'static {
+        self.room.take()
+    }
+
     /// The media type of the body, in lower case and without parameters; empty if none is given.
     pub(crate) fn media_type(&self) -> String {
         let value = self.headers.get(header::CONTENT_TYPE);
@@ -156,7 +161,7 @@ impl FromRequest<Arc<App>> for Payload {
             Ok(bytes) => Ok(Payload {
                 bytes,
                 headers: parts.headers,
-                _room: room,
+                room,
             }),
             Err(problem) => {
                 drop(room);

@@ -54,6 +54,7 @@ fn broker_kind(error: &BrokerError) -> Kind {
         }
         BrokerError::IdempotencyKeyReused => Kind::IDEMPOTENCY_KEY_REUSED,
         BrokerError::IdempotencyKeyLength(_) => Kind::BAD_HEADER,
+        BrokerError::TooManyPublishes => Kind::OVERLOADED,
         BrokerError::UnknownRoute(_) => Kind::UNKNOWN_ROUTE,
         BrokerError::RouteExists(_) => Kind::EXISTS,
         BrokerError::InvalidRoute(_) => Kind::INVALID_ROUTE,

@@ -86,6 +86,7 @@ fn code_of(error: &BrokerError) -> ErrorCode {
         | BrokerError::KeyNeeded
         | BrokerError::IdempotencyKeyReused
         | BrokerError::IdempotencyKeyLength(_) => ErrorCode::INVALID_REQUEST,
+        BrokerError::TooManyPublishes => ErrorCode::THROTTLING_QUOTA_EXCEEDED,
         BrokerError::KeyTooLong { .. } => ErrorCode::INVALID_RECORD,
         BrokerError::UnknownRoute(_)
         | BrokerError::RouteExists(_)

@@ -21,7 +21,7 @@
 //! The others are `u8 format = 1 | i64 offset`.
 //!
 //! A bucket is a stretch of time as long as the window. A key that was used within the window is in the bucket of now or in
-//! the one before, and whole buckets are dropped when they are older. What is published to a memory topic is gone with the
+//! the one before, and whole buckets are dropped when they are older; `buckets` says what else there is when clocks err. What is published to a memory topic is gone with the
 //! life of the broker, and what is remembered of it is void then.
 
 use std::hash::Hasher;
@@ -157,10 +157,16 @@ impl Remember {
         entry.freeze()
     }
 
-    /// Where the records of the same publish went, if it has been made within the window. Reads the disk.
-    pub(super) fn look_up(&self, state: &State) -> Result<Option<Vec<Published>>, BrokerError> {
+    /// Where the records of the same publish went, if it has been made within the window. It may also be in the `far`
+    /// buckets. Reads the disk.
+    pub(super) fn look_up(
+        &self,
+        state: &State,
+        far: &[Bucket],
+    ) -> Result<Option<Vec<Published>>, BrokerError> {
         let before = self.bucket.0.checked_sub(1).map(Bucket);
-        for bucket in [Some(self.bucket), before].into_iter().flatten() {
+        let near = [Some(self.bucket), before].into_iter().flatten();
+        for bucket in near.chain(far.iter().copied()) {
             let Some(value) = state.get(&self.entry(bucket, 0))? else {
                 continue;
             };

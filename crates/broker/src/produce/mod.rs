@@ -8,6 +8,7 @@
 
 mod accept;
 mod append;
+mod buckets;
 mod idempotency;
 mod intake;
 mod key_index;

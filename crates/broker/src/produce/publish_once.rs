@@ -5,17 +5,21 @@
 //! says is durable.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use millstream_catalog::TopicId;
-use millstream_limits::{IDEMPOTENCY_ENTRIES_DROPPED_AT_ONCE, IDEMPOTENCY_TRIM_INTERVAL_MS};
+use millstream_limits::{
+    IDEMPOTENCY_ENTRIES_DROPPED_AT_ONCE, IDEMPOTENCY_TRIM_INTERVAL_MS, IDEMPOTENT_PUBLISHES_MAX,
+};
+use millstream_record::TimestampMs;
 use millstream_store::state::StateError;
 use millstream_store::{Durability, Slot};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::buckets::Buckets;
 use super::idempotency::{Bucket, IdempotencyKey, Remember};
 use super::publish::{NewMessage, Published};
 use super::trim::drop_piece;
@@ -30,10 +34,7 @@ use crate::topics::TopicHandle;
 pub(crate) struct Idempotency {
     /// What is remembered of memory topics holds for this life of the broker only.
     life: u64,
-    /// The latest bucket that was used: a clock that is set back does not make keys be forgotten.
-    latest: AtomicU32,
-    /// The first bucket that may hold something.
-    oldest: AtomicU32,
+    buckets: Mutex<Buckets>,
     under_way: Mutex<HashMap<Name, UnderWay>>,
 }
 
@@ -58,34 +59,29 @@ pub struct PublishedOnce {
 
 impl Idempotency {
     /// Takes up what the state table remembers.
-    pub(crate) fn open(slot: &Slot, life: u64) -> Result<Self, StateError> {
-        let mut buckets: Option<(Bucket, Bucket)> = None;
-        let mut from = Bucket(0);
+    pub(crate) fn open(slot: &Slot, life: u64, now: TimestampMs) -> Result<Self, StateError> {
+        let mut there = Vec::new();
         // From the first entry of one bucket to that of the next: there are few.
-        loop {
-            let mut scan = slot
-                .state()
-                .scan_from(&[keys::IDEMPOTENCY], &from.prefix())?;
-            let Some(entry) = scan.next().transpose()? else {
-                break;
-            };
-            let Some(bucket) = Bucket::of_entry(&entry.0) else {
-                break;
-            };
-            buckets = Some((buckets.map_or(bucket, |(oldest, _)| oldest), bucket));
-            let Some(next) = bucket.0.checked_add(1) else {
-                break;
-            };
-            from = Bucket(next);
+        let mut from = 0;
+        while let Some(bucket) = first_of(slot, from..u32::MAX)? {
+            there.push(bucket);
+            from = bucket.0 + 1;
         }
-        let (oldest, latest) = buckets.unwrap_or((Bucket(0), Bucket(0)));
         Ok(Self {
             life: life.max(1),
-            latest: latest.0.into(),
-            oldest: oldest.0.into(),
+            buckets: Mutex::new(Buckets::new(&there, Bucket::of(now))),
             under_way: Mutex::default(),
         })
     }
+}
+
+/// The first bucket of those that has an entry. Blocks.
+fn first_of(slot: &Slot, buckets: Range<u32>) -> Result<Option<Bucket>, StateError> {
+    let from = Bucket(buckets.start).prefix();
+    let mut scan = slot.state().scan_from(&[keys::IDEMPOTENCY], &from)?;
+    let entry = scan.next().transpose()?;
+    let bucket = entry.and_then(|(key, _)| Bucket::of_entry(&key));
+    Ok(bucket.filter(|bucket| buckets.contains(&bucket.0)))
 }
 
 impl Broker {
@@ -93,19 +89,25 @@ impl Broker {
     /// five minutes, or is being done: then it says where the records are. That is known as safely as the records
     /// themselves, by the same commit.
     ///
-    /// The same key with another request is refused.
+    /// The same key with another request is refused. `held` is what the caller accounts for the messages with; it is dropped
+    /// when they are needed no more, which may be after the caller has gone.
     pub async fn publish_once(
         &self,
         topic: &Arc<TopicHandle>,
         messages: Vec<NewMessage>,
         key: IdempotencyKey,
+        held: impl Send + 'static,
     ) -> Result<PublishedOnce, BrokerError> {
         let name = (topic.id(), key.key.clone());
+        let mut held = Some(held);
         let (mut outcome, is_first) = {
             let mut under_way = self.inner.idempotency.under_way.lock();
             match under_way.get(&name) {
                 Some(known) if known.key != key => return Err(BrokerError::IdempotencyKeyReused),
                 Some(known) => (known.outcome.clone(), false),
+                None if under_way.len() >= IDEMPOTENT_PUBLISHES_MAX => {
+                    return Err(BrokerError::TooManyPublishes);
+                }
                 None => {
                     let (teller, outcome) = watch::channel(None);
                     let known = UnderWay {
@@ -117,7 +119,12 @@ impl Broker {
                         broker: self.clone(),
                         name,
                     };
-                    tokio::spawn(run(ended, Arc::clone(topic), messages, key, teller));
+                    let held = held.take();
+                    let publishing = run(ended, Arc::clone(topic), messages, key, teller);
+                    tokio::spawn(async move {
+                        publishing.await;
+                        drop(held);
+                    });
                     (outcome, true)
                 }
             }
@@ -144,13 +151,12 @@ impl Broker {
     ) -> Outcome {
         let idempotency = &self.inner.idempotency;
         let now = self.now();
-        let bucket = Bucket::of(now);
-        let latest = idempotency.latest.fetch_max(bucket.0, Ordering::Relaxed);
+        let (bucket, far) = idempotency.buckets.lock().at(Bucket::of(now));
         let is_in_memory = topic.current().settings.values().durability == Durability::Memory;
         let remember = Remember {
             topic: topic.id(),
             key,
-            bucket: bucket.max(Bucket(latest)),
+            bucket,
             now,
             life: if is_in_memory { idempotency.life } else { 0 },
         };
@@ -158,7 +164,7 @@ impl Broker {
         let known = self
             .inner
             .blocking
-            .run(move || asked.look_up(slot.state()))
+            .run(move || asked.look_up(slot.state(), &far))
             .await?;
         let replayed = known.is_some();
         let records = match known {
@@ -229,32 +235,35 @@ pub(crate) async fn forget_old_keys(broker: Weak<Inner>) {
 impl Idempotency {
     /// Drops the buckets that nobody asks for at the time of `now`. Blocks.
     fn forget_before(&self, slot: &Slot, now: Bucket) -> Result<(), BrokerError> {
-        let latest = self.latest.fetch_max(now.0, Ordering::Relaxed).max(now.0);
-        let oldest = self.oldest.load(Ordering::Relaxed);
-        let keep_from = latest.saturating_sub(1);
-        if oldest == 0 {
-            // Nothing was there when the broker started.
-            self.oldest.store(keep_from, Ordering::Relaxed);
-            return Ok(());
+        let due = self.buckets.lock().due(now);
+        drop_buckets(slot, due.old.clone())?;
+        if let Some(far) = due.far.clone() {
+            drop_buckets(slot, far)?;
         }
-        for bucket in oldest..keep_from {
-            let mut piece = Vec::new();
-            for entry in slot.state().scan(&Bucket(bucket).prefix())? {
-                piece.push(entry?.0);
-                if piece.len() >= IDEMPOTENCY_ENTRIES_DROPPED_AT_ONCE {
-                    drop_piece(slot, std::mem::take(&mut piece))?;
-                }
-            }
-            drop_piece(slot, piece)?;
-            self.oldest.store(bucket + 1, Ordering::Relaxed);
-        }
+        self.buckets.lock().dropped(&due);
         Ok(())
     }
+}
+
+fn drop_buckets(slot: &Slot, mut buckets: Range<u32>) -> Result<(), BrokerError> {
+    while let Some(bucket) = first_of(slot, buckets.clone())? {
+        let mut piece = Vec::new();
+        for entry in slot.state().scan(&bucket.prefix())? {
+            piece.push(entry?.0);
+            if piece.len() >= IDEMPOTENCY_ENTRIES_DROPPED_AT_ONCE {
+                drop_piece(slot, std::mem::take(&mut piece))?;
+            }
+        }
+        drop_piece(slot, piece)?;
+        buckets.start = bucket.0 + 1;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use millstream_env::Env;
+    use millstream_limits::IDEMPOTENCY_WINDOW_MS;
     use millstream_store::{Commit, Drive, SlotSettings};
 
     use super::*;
@@ -290,6 +299,10 @@ mod tests {
         buckets
     }
 
+    fn time_of(bucket: u32) -> TimestampMs {
+        TimestampMs(i64::from(bucket) * IDEMPOTENCY_WINDOW_MS)
+    }
+
     #[test]
     fn buckets_go_when_nobody_asks_for_them() {
         let directory = tempfile::tempdir().unwrap();
@@ -297,11 +310,9 @@ mod tests {
         for (bucket, entries) in [(7, 2_500), (8, 1), (9, 3), (12, 1)] {
             fill(&slot, bucket, entries);
         }
-        let known = Idempotency::open(&slot, 5).unwrap();
-        assert_eq!(known.oldest.load(Ordering::Relaxed), 7);
-        assert_eq!(known.latest.load(Ordering::Relaxed), 12);
+        let known = Idempotency::open(&slot, 5, time_of(12)).unwrap();
         // A clock that was set back does not make buckets live longer than those that are used.
-        known.forget_before(&slot, Bucket(3)).unwrap();
+        known.forget_before(&slot, Bucket(10)).unwrap();
         assert_eq!(held(&slot), [12]);
         fill(&slot, 13, 5);
         known.forget_before(&slot, Bucket(13)).unwrap();
@@ -316,12 +327,27 @@ mod tests {
     fn what_came_after_an_empty_start_goes_too() {
         let directory = tempfile::tempdir().unwrap();
         let slot = slot(&directory);
-        let known = Idempotency::open(&slot, 5).unwrap();
+        let known = Idempotency::open(&slot, 5, time_of(20)).unwrap();
         known.forget_before(&slot, Bucket(20)).unwrap();
         fill(&slot, 20, 1);
         known.forget_before(&slot, Bucket(21)).unwrap();
         assert_eq!(held(&slot), [20]);
         known.forget_before(&slot, Bucket(22)).unwrap();
         assert!(held(&slot).is_empty());
+    }
+
+    #[test]
+    fn what_a_clock_that_ran_ahead_left_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let slot = slot(&directory);
+        for bucket in [9, 10, 998, 999, 1_000] {
+            fill(&slot, bucket, 3);
+        }
+        let known = Idempotency::open(&slot, 5, time_of(10)).unwrap();
+        known.forget_before(&slot, Bucket(11)).unwrap();
+        assert_eq!(held(&slot), [10, 998, 999, 1_000]);
+        fill(&slot, 12, 1);
+        known.forget_before(&slot, Bucket(12)).unwrap();
+        assert_eq!(held(&slot), [12]);
     }
 }

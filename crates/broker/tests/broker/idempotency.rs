@@ -1,8 +1,11 @@
 //! Publishing what may be sent again.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use millstream_broker::produce::{IdempotencyKey, NewMessage, PublishedOnce};
 use millstream_env::{Clock, ManualClock};
-use millstream_limits::IDEMPOTENCY_WINDOW_MS;
+use millstream_limits::{IDEMPOTENCY_WINDOW_MS, IDEMPOTENT_PUBLISHES_MAX};
 use tokio::task::JoinSet;
 
 use super::routes::from_topic;
@@ -25,7 +28,7 @@ impl Server {
         let topic = self.broker.topic("a").unwrap();
         let messages = values.iter().map(|value| message(value)).collect();
         let key = key(name, &values.join(","));
-        self.broker.publish_once(&topic, messages, key).await
+        self.broker.publish_once(&topic, messages, key, ()).await
     }
 
     fn count(&self) -> i64 {
@@ -120,6 +123,34 @@ async fn whoever_gives_up_waiting_finds_it_done() {
         server.once(&name, &["1"]).await.unwrap();
     }
     assert_eq!(server.count(), 20);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_accounted_for_and_bounded() {
+    let server = Server::start().await;
+    let topic = server.topic("a", 1, KINDS[2]).await;
+    // Nothing else runs between these, and whoever asks is gone at once.
+    let held = Arc::new(());
+    let begin = |n: usize| {
+        let (name, held) = (n.to_string(), Arc::clone(&held));
+        let (messages, key) = (vec![message(&name)], key(&name, &name));
+        let once = pin!(server.broker.publish_once(&topic, messages, key, held));
+        once.poll(&mut Context::from_waker(Waker::noop()))
+    };
+    for n in 0..IDEMPOTENT_PUBLISHES_MAX {
+        assert!(begin(n).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&held), 1 + IDEMPOTENT_PUBLISHES_MAX);
+    let more = begin(IDEMPOTENT_PUBLISHES_MAX);
+    assert!(matches!(
+        more,
+        Poll::Ready(Err(BrokerError::TooManyPublishes))
+    ));
+    while Arc::strong_count(&held) > 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.count(), IDEMPOTENT_PUBLISHES_MAX as i64);
+    server.once("another", &["1"]).await.unwrap();
 }
 
 #[tokio::test]

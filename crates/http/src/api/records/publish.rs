@@ -103,7 +103,7 @@ pub(crate) async fn publish(
     InPath(name): InPath<String>,
     InQuery(query): InQuery<PublishQuery>,
     uri: Uri,
-    payload: Payload,
+    mut payload: Payload,
 ) -> Result<Response, Problem> {
     let topic = topics::find(&app.broker, &name)?;
     let key = idempotency_key(&payload, uri.query())?;
@@ -112,7 +112,9 @@ pub(crate) async fn publish(
         let published = app.broker.publish(&topic, &messages).await?;
         return Ok(answer(&name, &published));
     };
-    let published = app.broker.publish_once(&topic, messages, key).await?;
+    let room = payload.take_room();
+    let once = app.broker.publish_once(&topic, messages, key, room);
+    let published = once.await?;
     let mut response = answer(&name, &published.records);
     if published.replayed {
         let replayed = HeaderValue::from_static("true");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::SinkExt;
 use millstream_http::HttpSettings;
 use serde_json::{Value, json};
-use support::Served;
 use support::sockets::{Socket, receipts};
+use support::{PATIENCE, Served};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -502,5 +502,123 @@ async fn a_client_that_does_not_read_holds_nothing_after_a_shutdown() {
     let served = Served::start_on(HttpSettings::default(), data).await;
     let depth = open_messages(&served, "q").await;
     assert_eq!((&depth["leased"], &depth["open"]), (&json!(0), &json!(1)));
+    drop(slow);
+}
+
+#[tokio::test]
+async fn publishes_do_not_wait_for_memory_that_those_before_them_hold() {
+    let served = Served::start_with(HttpSettings {
+        receive_bytes_max: 1 << 20,
+        ..HttpSettings::default()
+    })
+    .await;
+    served.send("PUT", "/v1/topics/t", "{}").await;
+    let mut socket = Socket::open(&served).await;
+    let value = "x".repeat(300_000);
+    for n in 0..20 {
+        let frame = json!({"type":"publish","id":n,"topic":"t","record":{"value":value}});
+        socket.send(&frame).await;
+    }
+    // Answers may overtake each other.
+    for _ in 0..20 {
+        let answer = socket.next().await;
+        assert_eq!(answer["records"][0]["offset"], answer["id"], "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_goes_on_while_a_publish_waits() {
+    let served = Served::start_with(HttpSettings {
+        receive_bytes_max: 1 << 20,
+        ..HttpSettings::default()
+    })
+    .await;
+    served.topic("t", 1).await;
+    // A body that comes slowly holds the memory that there is.
+    let mut other = served.raw().await;
+    let head =
+        "POST /v1/topics/t/records HTTP/1.1\r\nhost: localhost\r\ncontent-length: 800000\r\n\r\n";
+    other.write_all(head.as_bytes()).await.unwrap();
+    other.write_all(&vec![b'x'; 799_999]).await.unwrap();
+    let mut socket = Socket::open(&served).await;
+    let value = "x".repeat(300_000);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let publish = json!({"type":"publish","id":1,"topic":"t","record":{"value":value}});
+    socket.send(&publish).await;
+    for n in 0..3 {
+        socket.send(&json!({"type":"ping","id":n})).await;
+        assert_eq!(socket.next().await, json!({"type":"pong","id":n}));
+    }
+    drop(other);
+    let published = socket.next().await;
+    assert_eq!(published["type"], "published", "{published}");
+}
+
+#[tokio::test]
+async fn a_socket_that_stood_still_for_a_while_is_not_dropped() {
+    let served = Served::start_with(HttpSettings {
+        keep_alive: Duration::from_millis(500),
+        ..HttpSettings::default()
+    })
+    .await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    let subscribe = json!({"type":"subscribe","subscription":"s","topics":["t"],"from":"earliest"});
+    socket.ask(subscribe).await;
+    let value = "x".repeat(256 << 10);
+    for _ in 0..80 {
+        let body = json!({ "value": value }).to_string();
+        let answer = served.send("POST", "/v1/topics/t/records", &body).await;
+        assert_eq!(answer.status, 200);
+    }
+    // Nothing is read meanwhile, so nothing can be sent, and nobody asks for a sign of life.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    for _ in 0..80 {
+        socket.event("record", "s").await;
+    }
+    for _ in 0..3 {
+        socket.silence().await;
+        assert_eq!(socket.ask(json!({"type":"ping"})).await["type"], "pong");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
+    let served = Served::start_short(4 << 20).await;
+    served.topic("t", 1).await;
+    for n in 0..12 {
+        queue(&served, &format!("q{n}"), "t").await;
+    }
+    let value = "x".repeat(64 << 10);
+    for _ in 0..600 {
+        let body = json!({ "value": value }).to_string();
+        served
+            .send("POST", "/v1/topics/t/records", &body)
+            .await
+            .ok();
+    }
+    let mut slow = Socket::open(&served).await;
+    for n in 0..12 {
+        let name = format!("q{n}");
+        let consume = json!({"type":"consume","subscription":name,"queue":name,"credit":600});
+        slow.send(&consume).await;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let metrics = || async {
+        let page = served.get("/metrics").await;
+        String::from_utf8(page.body).unwrap()
+    };
+    // Its subscriptions themselves wait for each other's memory.
+    while !metrics().await.contains("millstream_readers_waiting 1") {
+        assert!(Instant::now() < deadline, "it holds too little");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Sooner than a client is given up that nobody waits for.
+    let wait = Duration::from_secs(15);
+    let read = served.get("/v1/topics/t/partitions/0/records?offset=0&max=1");
+    let read = tokio::time::timeout(wait, read)
+        .await
+        .expect("it is served");
+    assert_eq!(read.status, 200, "{read:?}");
     drop(slow);
 }

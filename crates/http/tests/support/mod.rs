@@ -51,9 +51,22 @@ impl Served {
 
     /// Starts on a data directory that may have been used before.
     pub async fn start_on(settings: HttpSettings, data_dir: TempDir) -> Served {
-        let broker = Broker::open(BrokerSettings::new(data_dir.path()), Env::real())
-            .await
-            .unwrap();
+        let broker = BrokerSettings::new(data_dir.path());
+        Served::start_as(settings, broker, data_dir).await
+    }
+
+    /// Starts with so little memory for readers.
+    pub async fn start_short(read_memory_bytes: usize) -> Served {
+        let data_dir = tempfile::tempdir().unwrap();
+        let broker = BrokerSettings {
+            read_memory_bytes,
+            ..BrokerSettings::new(data_dir.path())
+        };
+        Served::start_as(HttpSettings::default(), broker, data_dir).await
+    }
+
+    async fn start_as(settings: HttpSettings, broker: BrokerSettings, data_dir: TempDir) -> Served {
+        let broker = Broker::open(broker, Env::real()).await.unwrap();
         let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();

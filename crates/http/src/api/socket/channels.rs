@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_broker::live::{LiveItem, Subscription};
 use millstream_broker::queues::machine::Retry;
 use millstream_broker::queues::{QueueHandle, QueueSubscription, Receipt, Received};
 use millstream_broker::streams::Held;
-use millstream_limits::{HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_SUBSCRIPTIONS_MAX};
-use tokio::sync::{mpsc, watch};
+use millstream_limits::{
+    HTTP_SOCKET_LINE_BYTES, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_SUBSCRIPTIONS_MAX,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::problem::{Kind, Problem};
@@ -24,6 +27,8 @@ pub(super) struct Channels {
     tasks: JoinSet<()>,
     sender: mpsc::Sender<Arrival>,
     line: mpsc::Receiver<Arrival>,
+    /// For the bytes of what is on loan in the line.
+    room: Arc<Semaphore>,
     last_number: u64,
 }
 
@@ -45,6 +50,7 @@ pub(super) struct Arrival {
     number: u64,
     pub(super) name: Arc<str>,
     pub(super) came: Came,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) enum Came {
@@ -69,6 +75,7 @@ impl Channels {
             tasks: JoinSet::new(),
             sender,
             line,
+            room: Arc::new(Semaphore::new(HTTP_SOCKET_LINE_BYTES)),
             last_number: 0,
         }
     }
@@ -129,6 +136,7 @@ impl Channels {
             number: channel.number,
             name: Arc::clone(name),
             sender: self.sender.clone(),
+            room: Arc::clone(&self.room),
         };
         let task = self.tasks.spawn(work(giver, credits));
         channel.open = Some(Open { credit, task });
@@ -197,15 +205,26 @@ struct Giver {
     number: u64,
     name: Arc<str>,
     sender: mpsc::Sender<Arrival>,
+    room: Arc<Semaphore>,
 }
 
 impl Giver {
     /// Waits for room.
     async fn give(&self, came: Came) {
+        let room = match &came {
+            Came::Messages(loan) => {
+                let bytes = loan.size_bytes().min(HTTP_SOCKET_LINE_BYTES);
+                let room = Arc::clone(&self.room);
+                room.acquire_many_owned(bytes as u32).await.ok()
+            }
+            // Records are shared, and counted in the buffer that they come from.
+            Came::Live(..) | Came::Ended(_) => None,
+        };
         let arrival = Arrival {
             number: self.number,
             name: Arc::clone(&self.name),
             came,
+            _room: room,
         };
         // If nobody is there any more, this task is about to be ended.
         let _ = self.sender.send(arrival).await;
@@ -283,6 +302,16 @@ impl Loan {
     /// The messages, which are the client's business from here on.
     pub(super) fn hand_out(mut self) -> (QueueHandle, Vec<Received>) {
         (self.queue.clone(), std::mem::take(&mut self.received))
+    }
+
+    /// What its messages take.
+    fn size_bytes(&self) -> usize {
+        let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        let sizes = self.received.iter().map(|one| {
+            let message = &one.message;
+            part(&message.key) + part(&message.value) + message.headers.size_bytes()
+        });
+        sizes.sum()
     }
 }
 

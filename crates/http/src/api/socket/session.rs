@@ -1,27 +1,32 @@
 //! One socket: reads frames, carries requests out, writes answers and what subscriptions bring.
 //!
-//! Publishes get their places in the order in which they came; everything else overlaps, and answers come as they are ready.
-//! Nothing is read while too many requests are under way, so a client that sends without end is held up by TCP.
+//! Publishes get their places in the order in which they came, by the [`publisher`]; everything else overlaps, and answers
+//! come as they are ready. Nothing is read while too many requests are under way, or too much waits to be published, so a
+//! client that sends without end is held up by TCP.
 
+mod publisher;
 mod requests;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt, poll};
+use millstream_broker::Broker;
 use millstream_broker::live::{LiveItem, Subscription};
 use millstream_broker::queues::{ConsumerId, QueueHandle};
 use millstream_limits::{
-    HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
+    HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_PRESSED_MS, HTTP_SOCKET_REQUESTS_MAX,
     HTTP_SOCKET_SILENCES_MAX,
 };
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite;
 
+use self::publisher::Publisher;
 use super::answers;
 use super::channels::{Arrival, Came, Channels};
 use super::frames::{self, Frame};
@@ -36,9 +41,11 @@ struct Session {
     socket: WebSocket,
     channels: Channels,
     requests: FuturesUnordered<UnderWay>,
+    publisher: Publisher,
     consumer: Consumer,
-    /// When the client last showed that it is there.
-    heard: Instant,
+    /// How often the client was asked for a sign of life since the last one. What is counted is what was asked while answers
+    /// were read, not time: a socket that was busy for long may have the answer still unread.
+    silences: u32,
 }
 
 /// This socket as a consumer of queues. What it holds goes back when it is gone.
@@ -72,7 +79,8 @@ pub(super) async fn run(app: Arc<App>, socket: WebSocket) {
         socket,
         channels: Channels::new(),
         requests: FuturesUnordered::new(),
-        heard: Instant::now(),
+        publisher: Publisher::new(),
+        silences: 0,
     };
     let app = Arc::clone(&session.app);
     let ended = tokio::select! {
@@ -98,13 +106,16 @@ impl Session {
                 }
                 arrival = self.channels.next() => self.bring(arrival).await,
                 Some(done) = self.requests.next() => self.answer(done).await,
-                message = self.socket.recv(), if may_read => match message {
+                message = next_message(&mut self.socket, &self.publisher), if may_read => match message {
                     Some(Ok(message)) => self.hear(message).await,
                     Some(Err(error)) => Err(broken(error)),
                     None => Err(Ended::Gone),
                 },
                 _ = keep_alive.tick() => {
-                    if may_read && self.heard.elapsed() > every * HTTP_SOCKET_SILENCES_MAX {
+                    if may_read && self.publisher.has_room() {
+                        self.silences += 1;
+                    }
+                    if self.silences > HTTP_SOCKET_SILENCES_MAX {
                         return Ended::Gone;
                     }
                     self.feed(Message::Ping(Bytes::new())).await
@@ -130,11 +141,11 @@ impl Session {
                 break;
             }
         }
-        self.socket.flush().await.map_err(|_| Ended::Gone)
+        sent(&self.app.broker, self.socket.flush()).await
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), Ended> {
-        self.socket.feed(message).await.map_err(|_| Ended::Gone)
+        sent(&self.app.broker, self.socket.feed(message)).await
     }
 
     async fn refuse(&mut self, id: &Id, problem: &Problem) -> Result<(), Ended> {
@@ -189,13 +200,13 @@ impl Session {
 
     /// Takes a message from the client.
     async fn hear(&mut self, message: Message) -> Result<(), Ended> {
-        self.heard = Instant::now();
+        self.silences = 0;
         match message {
             Message::Text(text) => {
                 let text = Bytes::from(text);
                 let Frame { id, request } = frames::parse(&text, self.app.now_ms());
                 let carried = match request {
-                    Ok(request) => self.carry_out(id.clone(), request, text.len()).await,
+                    Ok(request) => self.carry_out(id.clone(), request, text.len()),
                     Err(problem) => Err(problem),
                 };
                 match carried {
@@ -216,14 +227,14 @@ impl Session {
         }
     }
 
-    /// Ends what is left. Requests that had come are still carried out, so that what a client sent before it left holds.
+    /// Ends what is left. First requests that had come are carried out, whether or not the client reads; then it is told.
     async fn end(mut self, ended: Ended) {
         let patience = Duration::from_millis(HTTP_SOCKET_CLOSE_MS);
+        let mut answers = Vec::new();
         let finish = async {
             while let Some(done) = self.requests.next().await {
-                // The client may be gone.
-                if let Done::Answer(message) = done {
-                    let _ = self.socket.feed(message).await;
+                if let Done::Answer(answer) = done {
+                    answers.push(answer);
                 }
             }
         };
@@ -231,16 +242,56 @@ impl Session {
         self.channels.close().await;
         drop(self.consumer);
         if let Ended::Farewell(why) = ended {
-            let farewell = async {
-                let frame = why.map(|(code, reason)| CloseFrame {
-                    code,
-                    reason: reason.into(),
-                });
-                let _ = self.socket.send(Message::Close(frame)).await;
-                // A socket that is closed with something unread takes what was sent last with it.
-                while let Some(Ok(_)) = self.socket.recv().await {}
-            };
-            let _ = timeout(patience, farewell).await;
+            let _ = timeout(patience, say_goodbye(self.socket, answers, why)).await;
+        }
+    }
+}
+
+/// Sends the last answers, and why the socket ends.
+async fn say_goodbye(
+    mut socket: WebSocket,
+    answers: Vec<Message>,
+    why: Option<(u16, &'static str)>,
+) {
+    for answer in answers {
+        if socket.feed(answer).await.is_err() {
+            break;
+        }
+    }
+    let frame = why.map(|(code, reason)| CloseFrame {
+        code,
+        reason: reason.into(),
+    });
+    let _ = socket.send(Message::Close(frame)).await;
+    // A socket that is closed with something unread takes what was sent last with it.
+    while let Some(Ok(_)) = socket.recv().await {}
+}
+
+/// What the client says next, once there is room for it.
+async fn next_message(
+    socket: &mut WebSocket,
+    publisher: &Publisher,
+) -> Option<Result<Message, axum::Error>> {
+    publisher.room().await;
+    socket.recv().await
+}
+
+/// Waits until something is sent. A client that does not take it is not waited for while what its subscriptions hold keeps
+/// other readers waiting.
+async fn sent(
+    broker: &Broker,
+    sending: impl Future<Output = Result<(), axum::Error>>,
+) -> Result<(), Ended> {
+    let mut sending = pin!(sending);
+    if let Poll::Ready(sent) = poll!(sending.as_mut()) {
+        return sent.map_err(|_| Ended::Gone);
+    }
+    let patience = Duration::from_millis(HTTP_SOCKET_PRESSED_MS);
+    loop {
+        match timeout(patience, sending.as_mut()).await {
+            Ok(sent) => return sent.map_err(|_| Ended::Gone),
+            Err(_) if broker.readers_wait() => return Err(Ended::Gone),
+            Err(_) => {}
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 
 impl Session {
     /// Does what is asked for, or begins to. An answer that is ready at once is returned.
-    pub(super) async fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         id: Id,
         request: Request,
@@ -26,7 +26,7 @@ impl Session {
     ) -> Result<Option<Message>, Problem> {
         match request {
             Request::Publish { topic, messages } => {
-                return self.publish(id, topic, &messages, bytes).await;
+                return self.publish(id, topic, messages, bytes);
             }
             Request::Subscribe {
                 channel,
@@ -58,26 +58,22 @@ impl Session {
         Ok(None)
     }
 
-    /// Gives records their places here and now, and answers when they are durable.
-    async fn publish(
+    /// Publishes records after those that came before, and answers when they are durable.
+    fn publish(
         &mut self,
         id: Id,
         topic: String,
-        messages: &[NewMessage],
+        messages: Vec<NewMessage>,
         bytes: usize,
     ) -> Result<Option<Message>, Problem> {
         let handle = topics::find(&self.app.broker, &topic)?;
         if messages.is_empty() {
             return Ok(Some(answers::published(id.as_deref(), &topic, &[])));
         }
-        let mut room = None;
-        self.app.bodies.claim(bytes, &mut room).await?;
         let began = Instant::now();
-        let publishing = self.app.broker.begin_publish(&handle, messages).await?;
+        let publishing = self.publisher.publish(&self.app, handle, messages, bytes);
         self.later(Operation::Publish, began, async move {
-            let _room = room;
-            let published = publishing.done().await;
-            done(&id, published.map_err(Problem::from), |published| {
+            done(&id, publishing.await, |published| {
                 answers::published(id.as_deref(), &topic, &published)
             })
         });

@@ -38,7 +38,6 @@ impl Queue {
             self.dying.remove(&job);
         }
         self.finish_part(&part, Fate::Buried, now, effects);
-        self.recount_dying();
         self.conclude(now, effects);
         true
     }
@@ -99,7 +98,7 @@ impl Queue {
         if let Some(partition) = self.touch(part.partition) {
             for (chunk, word, mask) in words_of_part(&part) {
                 // Held like a lease: nobody else may touch them meanwhile.
-                partition.lease(chunk, word, mask);
+                partition.hold_dying(chunk, word, mask);
             }
             if self.policy.keys.is_some() {
                 let partition = &mut self.partitions[part.partition as usize];
@@ -117,44 +116,28 @@ impl Queue {
             first_delivered: past.map(|past| past.first_delivered),
             last_delivered: past.map(|past| past.last_delivered),
         };
-        self.dying_records += self.count_dying_in(&letter);
         self.dying.insert(letter.job, letter.clone());
         effects.dead_letters.push(letter);
     }
 
-    /// Records on their way to the dead letters, in one partition or in all.
-    pub(super) fn count_dying(&self, only: Option<PartitionIndex>) -> u64 {
-        let letters = self.dying.values();
-        letters
-            .filter(|letter| only.is_none_or(|only| only == letter.part.partition))
-            .map(|letter| self.count_dying_in(letter))
-            .sum()
-    }
-
-    /// To be called when some of them may be finished.
-    pub(super) fn recount_dying(&mut self) {
-        self.dying_records = self.count_dying(None);
-    }
-
-    fn count_dying_in(&self, letter: &DeadLetter) -> u64 {
-        let partition = &self.partitions[letter.part.partition as usize];
-        words_of_part(&letter.part)
-            .map(|(chunk, word, mask)| (mask & partition.leased_word(chunk, word)).count_ones())
-            .map(u64::from)
+    /// Records on their way to the dead letters.
+    pub(super) fn dying(&self) -> u64 {
+        self.partitions
+            .iter()
+            .map(|partition| partition.dying)
             .sum()
     }
 
     /// The queue has no dead letters any more: what was on its way there is dropped.
     pub(super) fn discard_dying(&mut self, now: TimestampMs, effects: &mut Effects) {
-        self.dying_records = 0;
         while let Some((_, letter)) = self.dying.pop_first() {
             self.finish_part(&letter.part, Fate::Discarded, now, effects);
         }
     }
 
     pub(super) fn is_dying(&self, partition: PartitionIndex, offset: Offset) -> bool {
-        let mut parts = self.dying.values().map(|letter| &letter.part);
-        parts.any(|part| part.partition == partition && part.run.contains(offset))
+        let partition = self.partitions.get(partition as usize);
+        partition.is_some_and(|partition| partition.is_dying(offset))
     }
 
     pub(super) fn finish_part(

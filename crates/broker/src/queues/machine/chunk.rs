@@ -10,12 +10,14 @@ use super::bits::{BLOCK, BLOCKS, Bits, CHUNK};
 pub(crate) struct Chunk {
     /// Finished: acknowledged, expired, dead, dropped or never there.
     pub(crate) done: Bits,
-    /// Delivered, and the lease has not ended.
+    /// Delivered, and the lease has not ended; or held for its burial.
     pub(crate) leased: Bits,
-    /// Waiting for a time, for its key, or for its burial.
+    /// Waiting for a time, or for its key.
     pub(crate) parked: Bits,
     /// Ready to be delivered, for each priority from 0 as far as any was needed.
     pub(crate) ready: SmallVec<[Bits; 1]>,
+    /// Those that are leased because they wait for their burial.
+    pub(crate) dying: Bits,
     /// Beside one of the above: its time to live ended while it could not be touched.
     pub(crate) overdue: Bits,
     /// Blocks in which `done` changed since it was written down.
@@ -70,7 +72,13 @@ impl Chunk {
         } else {
             0
         };
-        let bits = [&self.done, &self.leased, &self.parked, &self.overdue];
+        let bits = [
+            &self.done,
+            &self.leased,
+            &self.parked,
+            &self.dying,
+            &self.overdue,
+        ];
         let bits = bits.into_iter().chain(&self.ready);
         size_of::<Self>() + spilled + bits.map(Bits::heap_bytes).sum::<usize>()
     }

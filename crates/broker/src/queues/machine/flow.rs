@@ -302,6 +302,7 @@ impl Sums {
             ready: partition.ready.map(u64::from),
             ahead: partition.ahead(),
             leased: partition.leased,
+            dying: partition.dying,
         }
     }
 
@@ -311,6 +312,7 @@ impl Sums {
         }
         self.ahead += other.ahead;
         self.leased += other.leased;
+        self.dying += other.dying;
     }
 
     fn subtract(&mut self, other: &Self) {
@@ -319,5 +321,6 @@ impl Sums {
         }
         self.ahead -= other.ahead;
         self.leased -= other.leased;
+        self.dying -= other.dying;
     }
 }

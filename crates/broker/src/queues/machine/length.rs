@@ -50,14 +50,9 @@ impl Queue {
         if length.overflow == Overflow::Refuse {
             return;
         }
-        let dying: u64 = self
-            .dying
-            .values()
-            .map(|letter| u64::from(letter.part.run.count()))
-            .sum();
         let excess = self
             .open()
-            .saturating_sub(dying)
+            .saturating_sub(self.dying())
             .saturating_sub(length.records_max);
         if excess > QUEUE_OVERFLOW_RECORDS_PER_STEP {
             self.set_once(now, Timer::Length);

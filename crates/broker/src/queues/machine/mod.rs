@@ -107,8 +107,6 @@ pub struct Queue {
     resting: Slab<Part>,
     /// Records on their way to the dead letters.
     dying: BTreeMap<JobId, DeadLetter>,
-    /// How many those are.
-    dying_records: u64,
     last_job: JobId,
     wheel: Wheel<Timer>,
     /// Records in the wheel that wait for their first delivery.
@@ -130,6 +128,7 @@ struct Sums {
     ready: [u64; QUEUE_PRIORITIES],
     ahead: usize,
     leased: u64,
+    dying: u64,
 }
 
 /// What happens when a time comes.

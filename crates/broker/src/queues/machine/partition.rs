@@ -62,7 +62,10 @@ pub(crate) struct Partition {
     /// The timestamp of the last record that the scan has met.
     pub(crate) scanned_time: millstream_record::TimestampMs,
     pub(crate) ready: [u32; QUEUE_PRIORITIES],
+    /// Leased, those that wait for their burial included.
     pub(crate) leased: u64,
+    /// Those that wait for their burial.
+    pub(crate) dying: u64,
     pub(crate) parked: u64,
     /// Finished beyond the low-water mark.
     pub(crate) done_beyond_low: u64,
@@ -93,6 +96,7 @@ impl Partition {
             scanned_time: millstream_record::TimestampMs::NONE,
             ready: [0; QUEUE_PRIORITIES],
             leased: 0,
+            dying: 0,
             parked: 0,
             done_beyond_low: 0,
             chunks: VecDeque::new(),
@@ -154,7 +158,11 @@ impl Partition {
                 self.ready[level] -= taken.count_ones();
             }
         }
-        self.leased -= take(&mut slot.leased, word, mask);
+        let leased = take(&mut slot.leased, word, mask);
+        if leased > 0 {
+            self.leased -= leased;
+            self.dying -= take(&mut slot.dying, word, mask);
+        }
         self.parked -= take(&mut slot.parked, word, mask);
     }
 
@@ -184,6 +192,23 @@ impl Partition {
             slot.leased.insert_word(word, mask);
             self.leased += u64::from(mask.count_ones());
         }
+    }
+
+    /// Holds records until they are buried.
+    pub(crate) fn hold_dying(&mut self, chunk: i64, word: usize, mask: u64) {
+        self.lease(chunk, word, mask);
+        if let Some(slot) = self.open_chunk(chunk) {
+            slot.dying.insert_word(word, mask);
+            self.dying += u64::from(mask.count_ones());
+        }
+    }
+
+    pub(crate) fn is_dying(&self, offset: Offset) -> bool {
+        self.look(
+            chunk_of(offset),
+            |slot| slot.dying.contains(bit_of(offset)),
+            false,
+        )
     }
 
     /// Marks a record whose time to live is over.

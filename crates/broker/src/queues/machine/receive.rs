@@ -137,7 +137,7 @@ impl Queue {
             return 0;
         }
         if let Some(most) = self.policy.in_flight_max {
-            let in_flight = self.sums.leased.saturating_sub(self.dying_records);
+            let in_flight = self.sums.leased.saturating_sub(self.sums.dying);
             room = room.min(most.saturating_sub(in_flight));
         }
         if let Some(rate) = self.policy.rate {

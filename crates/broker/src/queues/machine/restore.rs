@@ -102,7 +102,6 @@ impl Queue {
             last_lease: LeaseNumber::before_first(setup.incarnation),
             resting: super::Slab::default(),
             dying: BTreeMap::new(),
-            dying_records: 0,
             last_job: JobId(0),
             wheel: super::Wheel::default(),
             scheduled: 0,

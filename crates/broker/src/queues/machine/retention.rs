@@ -50,7 +50,6 @@ impl Queue {
         }
         let lost = partition.cut(start, &mut effects.writes);
         self.totals.lost += lost;
-        self.recount_dying();
         self.leave_keys_below(index, start, now, effects);
         self.whet(index);
         self.conclude(now, effects);
@@ -72,7 +71,6 @@ impl Queue {
         };
         let (from, to) = (from.max(partition.low), to.min(partition.end));
         let damaged = self.finish_all(index, (from, to), Fate::Damaged, now, effects);
-        self.recount_dying();
         self.conclude(now, effects);
         damaged
     }
@@ -92,7 +90,6 @@ impl Queue {
                 lost += self.finish(index, word_of(*offset), Fate::Lost, now, effects);
             }
         }
-        self.recount_dying();
         self.conclude(now, effects);
         lost
     }

@@ -74,9 +74,8 @@ impl Queue {
             depth.open += open;
             depth.ready += ready;
             // They are held like leases.
-            let dying = self.count_dying(Some(partition.index));
-            depth.leased += partition.leased - dying;
-            depth.parked += partition.parked - behind_key + dying;
+            depth.leased += partition.leased - partition.dying;
+            depth.parked += partition.parked - behind_key + partition.dying;
             depth.behind_key += behind_key;
             depth.waiting += open - ready - partition.leased - partition.parked;
         }

@@ -115,7 +115,7 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
         let now = broker.inner.env.clock.monotonic();
         cell.state.lock().again.note(waiting, now);
         if is_idle {
-            let look = cell.look_at_oldest(broker, topic).await;
+            let look = cell.look_at_oldest(broker, topic);
             let until = rest_time(broker, cell, look);
             if !until.is_zero() {
                 return Some(Rest { wake, until });

@@ -38,6 +38,7 @@ pub(super) struct Oldest {
     /// For each partition: where its first unfinished message is, and when that was made.
     fronts: Vec<Option<(Offset, TimestampMs)>>,
     looked_at: Option<Duration>,
+    is_looking: bool,
 }
 
 impl Broker {
@@ -69,10 +70,10 @@ impl Cell {
         }
     }
 
-    /// Looks up when the oldest messages were made, if they are others than the last time and that is a while ago. Says
-    /// when to look again.
-    pub(super) async fn look_at_oldest(
-        &self,
+    /// Has it looked up when the oldest messages were made, if they are others than the last time and that is a while ago.
+    /// It is not waited for: the disk may be slow, and deadlines are not to be. Says when to look again.
+    pub(super) fn look_at_oldest(
+        self: &Arc<Self>,
         broker: &Broker,
         topic: &Arc<TopicHandle>,
     ) -> Option<Duration> {
@@ -80,27 +81,51 @@ impl Cell {
         let moved = {
             let mut state = self.state.lock();
             let moved = state.moved_fronts();
-            let since = state.oldest.looked_at.map(|at| now.saturating_sub(at));
             if moved.is_empty() {
                 return None;
             }
+            let since = state.oldest.looked_at.map(|at| now.saturating_sub(at));
             let wait = since.and_then(|since| OLDEST_INTERVAL.checked_sub(since));
             if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
                 return Some(wait);
             }
+            if state.oldest.is_looking {
+                return Some(OLDEST_INTERVAL);
+            }
             state.oldest.looked_at = Some(now);
+            state.oldest.is_looking = true;
             moved
         };
+        let looking = Looking(Arc::clone(self));
+        tokio::spawn(looking.look(broker.clone(), Arc::clone(topic), moved));
+        // Those that cannot be read now, or move meanwhile.
+        Some(OLDEST_INTERVAL)
+    }
+}
+
+/// A look at the oldest messages of a queue, of which there is one at a time.
+struct Looking(Arc<Cell>);
+
+impl Looking {
+    async fn look(
+        self,
+        broker: Broker,
+        topic: Arc<TopicHandle>,
+        moved: Vec<(u32, Option<Offset>)>,
+    ) {
         for (index, front) in moved {
             let time = match (front, topic.partition(index)) {
-                (Some(front), Some(partition)) => time_at(broker, &partition, front).await,
+                (Some(front), Some(partition)) => time_at(&broker, &partition, front).await,
                 _ => None,
             };
-            let known = front.zip(time);
-            self.state.lock().oldest.fronts[index as usize] = known;
+            self.0.state.lock().oldest.fronts[index as usize] = front.zip(time);
         }
-        // Those that cannot be read now, or moved meanwhile.
-        Some(OLDEST_INTERVAL).filter(|_| !self.state.lock().moved_fronts().is_empty())
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.state.lock().oldest.is_looking = false;
     }
 }
 

@@ -622,3 +622,40 @@ async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
     assert_eq!(read.status, 200, "{read:?}");
     drop(slow);
 }
+
+#[tokio::test]
+async fn messages_that_were_never_written_do_not_count_as_attempts() {
+    let served = Served::start().await;
+    served.topic("large", 1).await;
+    served.topic("t", 1).await;
+    let body = json!({"name": "q", "topic": "t", "from": "earliest",
+        "policy": {"retry": {"attempts_max": 1}, "dead_letters": true}});
+    let made = served.send("POST", "/v1/queues", &body.to_string()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let mut slow = Socket::open(&served).await;
+    slow.ask(json!({"type":"subscribe","subscription":"s","topics":["large"]}))
+        .await;
+    slow.ask(json!({"type":"consume","subscription":"w","queue":"q","credit":100,"max":1}))
+        .await;
+    // Nothing more fits into what the client does not read.
+    let mut socket = Socket::open(&served).await;
+    let value = "x".repeat(256 << 10);
+    for _ in 0..80 {
+        publish(&mut socket, "large", &[&value]).await;
+    }
+    publish(&mut socket, "t", &["a", "b", "c"]).await;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while open_messages(&served, "q").await["leased"] == 0 {
+        assert!(Instant::now() < deadline, "nothing is delivered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(slow);
+    while open_messages(&served, "q").await["leased"] != 0 {
+        assert!(Instant::now() < deadline, "nothing comes back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let depth = open_messages(&served, "q").await;
+    assert_eq!((&depth["ready"], &depth["open"]), (&json!(3), &json!(3)));
+    let queue = served.get("/v1/queues/q").await.ok();
+    assert_eq!(queue["totals"]["dead_lettered"], 0, "{queue}");
+}

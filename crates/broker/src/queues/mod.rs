@@ -20,6 +20,7 @@ pub use definition::QueueDefinition;
 pub use driver::{
     BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueStats,
     QueueSubscription, QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
+    SubscriptionLink,
 };
 pub(crate) use driver::{QueueHolders, Queues, open};
 pub use error::QueueError;

@@ -19,6 +19,7 @@ mod retention;
 mod routes;
 mod routes_model;
 mod settled;
+mod subscriptions;
 mod topics;
 
 use std::collections::BTreeMap;

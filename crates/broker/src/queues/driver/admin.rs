@@ -56,7 +56,7 @@ impl QueueHandle {
         state.check_open()?;
         let mut effects = Effects::default();
         self.learn_ends(&mut state, &mut effects);
-        self.perform(&mut state, &mut effects)?;
+        self.perform(&mut state, &mut effects, self.cell.unsynced())?;
         Ok(QueueDescription {
             definition: Arc::clone(&state.definition),
             topic,
@@ -197,9 +197,7 @@ impl QueueHandle {
             let mut effects = Effects::default();
             self.learn_ends(&mut state, &mut effects);
             event(&mut state.machine, self.broker.now(), &mut effects);
-            let (slot, promise) = (&self.broker.inner.slot, self.cell.durability);
-            let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
-            performed.map_err(BrokerError::from)?;
+            self.perform(&mut state, &mut effects, self.cell.durability)?;
             state.durable.clone()
         };
         if let Some(durable) = durable {

@@ -8,8 +8,8 @@
 //! A machine cannot take back what it has said. So where something that can be refused goes into the same commit, the
 //! machine is asked only once the commit is certain: see [`Cell::perform_beside`](cell::Cell).
 //!
-//! Start with [`cell`]; [`receive`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by itself, [`scan`] and
-//! [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back.
+//! Start with [`cell`]; [`receive`], [`subscription`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by
+//! itself, [`scan`] and [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back.
 
 mod admin;
 mod bury;
@@ -25,6 +25,7 @@ mod redrive;
 mod scan;
 mod settle;
 mod stats;
+mod subscription;
 mod unpacked;
 
 use std::sync::Arc;
@@ -37,9 +38,10 @@ pub use self::admin::{BrowsedMessage, QueueDescription};
 pub use self::create::{NewQueue, StartAt};
 pub use self::load::QueuesLoadError;
 pub use self::read::Message;
-pub use self::receive::{QueueSubscription, ReceiveSpec, Received, Subscribe};
+pub use self::receive::{ReceiveSpec, Received};
 pub use self::redrive::Redrive;
 pub use self::stats::QueueStats;
+pub use self::subscription::{QueueSubscription, Subscribe, SubscriptionLink};
 
 pub(crate) use self::holders::QueueHolders;
 pub(crate) use self::load::open;

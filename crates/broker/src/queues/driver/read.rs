@@ -71,6 +71,26 @@ pub(super) async fn read(
     offsets: &[Offset],
     max_bytes: usize,
 ) -> Result<ReadRecords, BrokerError> {
+    read_some(broker, partition, offsets, max_bytes, true).await
+}
+
+/// The same for who holds memory already, and so must not wait for more: possibly none.
+pub(super) async fn read_at_once(
+    broker: &Broker,
+    partition: &PartitionHandle,
+    offsets: &[Offset],
+    max_bytes: usize,
+) -> Result<ReadRecords, BrokerError> {
+    read_some(broker, partition, offsets, max_bytes, false).await
+}
+
+async fn read_some(
+    broker: &Broker,
+    partition: &PartitionHandle,
+    offsets: &[Offset],
+    max_bytes: usize,
+    may_wait: bool,
+) -> Result<ReadRecords, BrokerError> {
     let mut records = ReadRecords::default();
     let unpacked = &broker.inner.queues.unpacked;
     loop {
@@ -86,7 +106,7 @@ pub(super) async fn read(
         }
         let bytes = (wanted.len() * READ_BYTES_PER_RECORD).clamp(READ_BYTES_MIN, READ_BYTES);
         let spec = spec(partition, next, bytes);
-        let fetched = if records.found.is_empty() {
+        let fetched = if may_wait && records.found.is_empty() {
             Some(broker.fetch(spec).await)
         } else {
             broker.fetch_at_once(spec).await

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use millstream_limits::QUEUE_RECEIVE_BYTES_MAX;
 use millstream_record::{Offset, TimestampMs};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::QueueHandle;
 use super::cell::Waiting;
-use super::read::{Found, Message, read};
+use super::read::{Found, Message, read, read_at_once};
 use crate::error::BrokerError;
 use crate::queues::error::QueueError;
 use crate::queues::ids::{
@@ -32,19 +32,6 @@ pub struct ReceiveSpec {
     pub wait: Duration,
 }
 
-/// A consumer that is to be sent records by and by.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscribe {
-    /// Who asks.
-    pub consumer: ConsumerId,
-    /// The most records at a time.
-    pub max: u32,
-    /// How long the consumer has for each, in milliseconds.
-    pub visibility_ms: u64,
-    /// How many records may be sent before [`QueueSubscription::add_credit`] allows more.
-    pub credit: u32,
-}
-
 /// A record that was delivered.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -63,14 +50,6 @@ struct Request<'a> {
     queue: &'a QueueHandle,
     token: RequestToken,
     answer: oneshot::Receiver<Delivery>,
-}
-
-/// A standing request: records come as long as there is credit. What was sent and not taken goes back when it is dropped.
-pub struct QueueSubscription {
-    queue: QueueHandle,
-    token: RequestToken,
-    consumer: ConsumerId,
-    deliveries: mpsc::UnboundedReceiver<Delivery>,
 }
 
 impl QueueHandle {
@@ -97,29 +76,6 @@ impl QueueHandle {
             }
             // Everything that was delivered has left the log meanwhile.
         }
-    }
-
-    /// Subscribes a consumer.
-    pub fn subscribe(&self, spec: Subscribe) -> Result<QueueSubscription, QueueError> {
-        let token = self.broker.inner.queues.next_token();
-        let (sender, deliveries) = mpsc::unbounded_channel();
-        let patience = Patience::Standing {
-            credit: spec.credit,
-        };
-        let receive = Receive {
-            token,
-            consumer: spec.consumer,
-            max: spec.max,
-            visibility_ms: spec.visibility_ms,
-            patience,
-        };
-        self.park(receive, Waiting::Standing(sender))?;
-        Ok(QueueSubscription {
-            queue: self.clone(),
-            token,
-            consumer: spec.consumer,
-            deliveries,
-        })
     }
 
     /// Says that a consumer is gone: what it holds comes back at once.
@@ -153,7 +109,7 @@ impl QueueHandle {
         })
     }
 
-    fn park(&self, receive: Receive, waiting: Waiting) -> Result<(), QueueError> {
+    pub(super) fn park(&self, receive: Receive, waiting: Waiting) -> Result<(), QueueError> {
         let mut state = self.cell.state.lock();
         state.check_open()?;
         let mut effects = Effects::default();
@@ -165,9 +121,7 @@ impl QueueHandle {
         if parked.is_err() {
             state.waiting.remove(&receive.token);
         }
-        self.perform(&mut state, &mut effects)?;
-        // Its patience may be the next deadline.
-        self.wake_in_time(&state);
+        self.perform(&mut state, &mut effects, self.cell.unsynced())?;
         Ok(parked?)
     }
 
@@ -197,7 +151,13 @@ impl QueueHandle {
                 self.undelivered(delivery.lease, part.partition, &offsets);
                 continue;
             }
-            let records = read(&self.broker, &partition, &offsets, left_bytes).await?;
+            // Who holds memory does not wait for more: two such would wait for each other.
+            let records = if received.is_empty() {
+                held = Held::default();
+                read(&self.broker, &partition, &offsets, left_bytes).await?
+            } else {
+                read_at_once(&self.broker, &partition, &offsets, left_bytes).await?
+            };
             self.skip_damaged(part.partition, &records.damaged);
             self.undelivered(
                 delivery.lease,
@@ -253,7 +213,7 @@ impl QueueHandle {
         }
     }
 
-    /// Nobody got these records of a lease: they go back, and the attempt does not count.
+    /// Nobody got these records of a delivery: they go back, and the attempt does not count.
     fn undelivered(&self, lease: LeaseNumber, index: PartitionIndex, offsets: &[Offset]) {
         if offsets.is_empty() {
             return;
@@ -265,11 +225,22 @@ impl QueueHandle {
         self.change(|machine, now, effects| machine.undelivered(&receipts, now, effects));
     }
 
-    fn give_back(&self, delivery: &Delivery) {
-        for part in &delivery.parts {
-            let offsets: Vec<_> = part.run.offsets().collect();
-            self.undelivered(delivery.lease, part.partition, &offsets);
-        }
+    /// The same of records that were sent for a request, which may get others instead if it stands.
+    pub(super) fn undelivered_to(&self, token: RequestToken, receipts: &[Receipt]) {
+        self.change(|machine, now, effects| {
+            machine.undelivered(receipts, now, effects);
+            machine.add_credit(token, receipts.len() as u32, now, effects);
+        });
+    }
+
+    /// Nobody got any of a delivery.
+    pub(super) fn give_back(&self, delivery: &Delivery) {
+        let receipts = delivery.parts.iter().flat_map(|part| {
+            let offsets = part.run.offsets();
+            offsets.map(|offset| Receipt::new(delivery.lease, part.partition, offset))
+        });
+        let receipts: Vec<_> = receipts.collect();
+        self.undelivered_to(delivery.token, &receipts);
     }
 }
 
@@ -288,20 +259,20 @@ impl Drop for Request<'_> {
 }
 
 /// A delivery that nobody has got yet.
-struct Undelivered<'a> {
+pub(super) struct Undelivered<'a> {
     queue: &'a QueueHandle,
     delivery: Option<&'a Delivery>,
 }
 
 impl<'a> Undelivered<'a> {
-    fn new(queue: &'a QueueHandle, delivery: &'a Delivery) -> Self {
+    pub(super) fn new(queue: &'a QueueHandle, delivery: &'a Delivery) -> Self {
         Self {
             queue,
             delivery: Some(delivery),
         }
     }
 
-    fn defuse(mut self) {
+    pub(super) fn defuse(mut self) {
         self.delivery = None;
     }
 }
@@ -311,63 +282,6 @@ impl Drop for Undelivered<'_> {
         if let Some(delivery) = self.delivery {
             self.queue.give_back(delivery);
         }
-    }
-}
-
-impl QueueSubscription {
-    /// The next records; none when the queue is gone, or has to be subscribed to again.
-    ///
-    /// Dropping the future loses nothing: what it had begun to read goes back.
-    pub async fn next(&mut self) -> Option<Result<(Vec<Received>, Held), QueueError>> {
-        loop {
-            let delivery = self.deliveries.recv().await?;
-            let guard = Undelivered::new(&self.queue, &delivery);
-            let read = self.queue.read_delivery(&delivery).await;
-            match read {
-                Ok((received, _)) if received.is_empty() => guard.defuse(),
-                Ok(read) => {
-                    guard.defuse();
-                    return Some(Ok(read));
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    /// Allows so many more records to be sent.
-    pub fn add_credit(&self, more: u32) {
-        let token = self.token;
-        self.queue
-            .change(|machine, now, effects| machine.add_credit(token, more, now, effects));
-    }
-
-    /// The queue.
-    pub fn queue(&self) -> &QueueHandle {
-        &self.queue
-    }
-
-    /// Who receives.
-    pub fn consumer(&self) -> ConsumerId {
-        self.consumer
-    }
-}
-
-impl Drop for QueueSubscription {
-    fn drop(&mut self) {
-        {
-            let mut state = self.queue.cell.state.lock();
-            state.waiting.remove(&self.token);
-            state.machine.cancel(self.token);
-        }
-        while let Ok(delivery) = self.deliveries.try_recv() {
-            self.queue.give_back(&delivery);
-        }
-    }
-}
-
-impl std::fmt::Debug for QueueSubscription {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "QueueSubscription({})", self.queue.cell.name)
     }
 }
 

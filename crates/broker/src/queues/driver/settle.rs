@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_record::TimestampMs;
-use millstream_store::{Commit, CommitError, Ticket};
+use millstream_store::{Commit, CommitError, Durability, Ticket};
 
 use super::QueueHandle;
 use super::cell::State;
@@ -146,10 +146,7 @@ impl QueueHandle {
             } else {
                 self.cell.unsynced()
             };
-            let slot = &self.broker.inner.slot;
-            let performed = self.cell.perform(&mut state, slot, &mut effects, promise);
-            performed.map_err(BrokerError::from)?;
-            self.wake_in_time(&state);
+            self.perform(&mut state, &mut effects, promise)?;
             (answers, state.durable.clone())
         };
         if is_final && let Some(durable) = durable {
@@ -167,18 +164,21 @@ impl QueueHandle {
         let mut effects = Effects::default();
         event(&mut state.machine, self.broker.now(), &mut effects);
         // Refused only when the store has ended, which everybody is told.
-        let _ = self.perform(&mut state, &mut effects);
+        let _ = self.perform(&mut state, &mut effects, self.cell.unsynced());
     }
 
+    /// The end of an event: does what the machine asked for, and sees to it that its next deadline is kept. Any event may
+    /// have set one, since deliveries follow it.
     pub(super) fn perform(
         &self,
         state: &mut State,
         effects: &mut Effects,
+        promise: Durability,
     ) -> Result<(), QueueError> {
         let slot = &self.broker.inner.slot;
-        let performed = self
-            .cell
-            .perform(state, slot, effects, self.cell.unsynced());
-        Ok(performed.map_err(BrokerError::from)?)
+        let performed = self.cell.perform(state, slot, effects, promise);
+        performed.map_err(BrokerError::from)?;
+        self.wake_in_time(state);
+        Ok(())
     }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_broker::live::{LiveItem, Subscription};
-use millstream_broker::queues::machine::Retry;
-use millstream_broker::queues::{QueueHandle, QueueSubscription, Receipt, Received};
+use millstream_broker::queues::{
+    QueueHandle, QueueSubscription, Receipt, Received, SubscriptionLink,
+};
 use millstream_broker::streams::Held;
 use millstream_limits::{
     HTTP_SOCKET_LINE_BYTES, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_SUBSCRIPTIONS_MAX,
@@ -40,9 +41,15 @@ struct Channel {
 }
 
 struct Open {
-    /// All credit there ever was.
-    credit: watch::Sender<u64>,
+    credit: Credit,
     task: AbortHandle,
+}
+
+/// How a subscription is told that more may come.
+enum Credit {
+    /// All credit there ever was.
+    Records(watch::Sender<u64>),
+    Messages(SubscriptionLink),
 }
 
 /// Something that came for a subscription.
@@ -62,8 +69,8 @@ pub(super) enum Came {
 
 /// Messages of a queue that the client has not got yet.
 pub(super) struct Loan {
-    queue: QueueHandle,
-    received: Vec<Received>,
+    link: SubscriptionLink,
+    left: std::vec::IntoIter<Received>,
     _held: Held,
 }
 
@@ -114,15 +121,19 @@ impl Channels {
 
     /// Hands over what comes out of `subscription`.
     pub(super) fn follow(&mut self, name: &Arc<str>, subscription: Subscription) {
-        self.start(name, |giver, credit| follow(giver, credit, subscription));
+        let (credit, credits) = watch::channel(0);
+        self.start(name, Credit::Records(credit), |giver| {
+            follow(giver, credits, subscription)
+        });
     }
 
     /// Hands over what comes out of `subscription`.
     pub(super) fn consume(&mut self, name: &Arc<str>, subscription: QueueSubscription) {
-        self.start(name, |giver, credit| consume(giver, credit, subscription));
+        let credit = Credit::Messages(subscription.link().clone());
+        self.start(name, credit, |giver| consume(giver, subscription));
     }
 
-    fn start<F>(&mut self, name: &Arc<str>, work: impl FnOnce(Giver, watch::Receiver<u64>) -> F)
+    fn start<F>(&mut self, name: &Arc<str>, credit: Credit, work: impl FnOnce(Giver) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -131,14 +142,13 @@ impl Channels {
         let Some(channel) = self.by_name.get_mut(name) else {
             return;
         };
-        let (credit, credits) = watch::channel(0);
         let giver = Giver {
             number: channel.number,
             name: Arc::clone(name),
             sender: self.sender.clone(),
             room: Arc::clone(&self.room),
         };
-        let task = self.tasks.spawn(work(giver, credits));
+        let task = self.tasks.spawn(work(giver));
         channel.open = Some(Open { credit, task });
     }
 
@@ -147,8 +157,14 @@ impl Channels {
         let channel = self.by_name.get(name);
         let open = channel.and_then(|channel| channel.open.as_ref());
         let open = open.ok_or_else(|| unknown(name))?;
-        open.credit
-            .send_modify(|total| *total = total.saturating_add(credit));
+        match &open.credit {
+            Credit::Records(total) => {
+                total.send_modify(|total| *total = total.saturating_add(credit));
+            }
+            Credit::Messages(link) => {
+                link.add_credit(u32::try_from(credit).unwrap_or(u32::MAX));
+            }
+        }
         Ok(())
     }
 
@@ -187,9 +203,11 @@ impl Channels {
         channel.is_some_and(|channel| channel.number == arrival.number)
     }
 
-    /// Ends all of them, and waits until they have given back what they held.
+    /// Ends all of them. Once it returns, messages that came and were never written have gone back to their queues.
     pub(super) async fn close(&mut self) {
         self.tasks.shutdown().await;
+        self.line.close();
+        while self.line.try_recv().is_ok() {}
     }
 }
 
@@ -262,27 +280,12 @@ async fn follow(giver: Giver, mut credits: watch::Receiver<u64>, mut subscriptio
     }
 }
 
-async fn consume(
-    giver: Giver,
-    mut credits: watch::Receiver<u64>,
-    mut subscription: QueueSubscription,
-) {
-    let mut seen = 0;
+async fn consume(giver: Giver, mut subscription: QueueSubscription) {
     loop {
-        let next = tokio::select! {
-            more = more(&mut credits, &mut seen) => match more {
-                Some(credit) => {
-                    subscription.add_credit(u32::try_from(credit).unwrap_or(u32::MAX));
-                    continue;
-                }
-                None => return,
-            },
-            next = subscription.next() => next,
-        };
-        let came = match next {
+        let came = match subscription.next().await {
             Some(Ok((received, held))) => Came::Messages(Loan {
-                queue: subscription.queue().clone(),
-                received,
+                link: subscription.link().clone(),
+                left: received.into_iter(),
                 _held: held,
             }),
             Some(Err(error)) => return giver.give(Came::Ended(error.into())).await,
@@ -299,15 +302,25 @@ async fn consume(
 }
 
 impl Loan {
-    /// The messages, which are the client's business from here on.
-    pub(super) fn hand_out(mut self) -> (QueueHandle, Vec<Received>) {
-        (self.queue.clone(), std::mem::take(&mut self.received))
+    /// The next message; none if there is none, or no time left for it.
+    pub(super) fn next(&self) -> Option<&Received> {
+        let next = self.left.as_slice().first()?;
+        (!self.link.is_late(next.deadline)).then_some(next)
+    }
+
+    /// The next message is the client's business from here on.
+    pub(super) fn hand_out(&mut self) {
+        self.left.next();
+    }
+
+    pub(super) fn queue(&self) -> &QueueHandle {
+        self.link.queue()
     }
 
     /// What its messages take.
     fn size_bytes(&self) -> usize {
         let part = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        let sizes = self.received.iter().map(|one| {
+        let sizes = self.left.as_slice().iter().map(|one| {
             let message = &one.message;
             part(&message.key) + part(&message.value) + message.headers.size_bytes()
         });
@@ -317,17 +330,10 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if self.received.is_empty() {
-            return;
+        let left = self.left.as_slice().iter();
+        let receipts: Vec<Receipt> = left.map(|one| one.receipt).collect();
+        if !receipts.is_empty() {
+            self.link.undelivered(&receipts);
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let receipts: Vec<Receipt> = self.received.iter().map(|one| one.receipt).collect();
-        let queue = self.queue.clone();
-        runtime.spawn(async move {
-            // What cannot be given back comes back when its time is over.
-            let _ = queue.nack(&receipts, Retry::Now).await;
-        });
     }
 }

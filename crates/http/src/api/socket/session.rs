@@ -165,10 +165,11 @@ impl Session {
                 self.channels.release(&name);
                 answers::end(&name, &reason.into())
             }
-            Came::Messages(loan) => {
-                let (queue, received) = loan.hand_out();
-                for one in &received {
-                    self.feed(answers::message(&name, &queue, one)).await?;
+            Came::Messages(mut loan) => {
+                while let Some(one) = loan.next() {
+                    let frame = answers::message(&name, loan.queue(), one);
+                    self.feed(frame).await?;
+                    loan.hand_out();
                 }
                 return Ok(());
             }

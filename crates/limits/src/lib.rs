@@ -318,6 +318,10 @@ pub const QUEUE_RECEIVE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of dead letters in one commit: half of what fits, as each says a few hundred bytes more than the record.
 pub const QUEUE_BURIAL_BYTES_MAX: usize = COMMIT_BYTES_MAX / 2;
 
+/// Deliveries to a subscription that nobody has taken yet: enough that the next is there when one is done, and few enough
+/// that their leases have time left when it comes to them.
+pub const QUEUE_UNTAKEN_DELIVERIES_MAX: u32 = 4;
+
 /// Compressed batches that queues keep unpacked, all queues together: a batch is delivered in many pieces.
 pub const QUEUE_UNPACKED_BYTES_MAX: usize = 32 << 20;
 

@@ -1,5 +1,6 @@
 //! Standing requests: records come for as long as there is credit.
 
+use millstream_limits::QUEUE_UNTAKEN_DELIVERIES_MAX;
 use millstream_record::TimestampMs;
 use tokio::sync::mpsc;
 
@@ -33,6 +34,8 @@ pub struct QueueSubscription {
     link: SubscriptionLink,
     consumer: ConsumerId,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
+    /// Deliveries that were taken without the queue being told.
+    untold: u32,
 }
 
 /// The way from who hands on what a subscription brings back to the queue. Cheap to clone. It does not keep the subscription;
@@ -68,6 +71,7 @@ impl QueueHandle {
             },
             consumer: spec.consumer,
             deliveries,
+            untold: 0,
         })
     }
 }
@@ -80,6 +84,10 @@ impl QueueSubscription {
         loop {
             let delivery = self.deliveries.recv().await?;
             let guard = Undelivered::new(&self.link.queue, &delivery);
+            self.untold += 1;
+            if self.untold >= QUEUE_UNTAKEN_DELIVERIES_MAX / 2 {
+                self.link.taken(std::mem::take(&mut self.untold));
+            }
             if self.link.is_late(delivery.deadline) {
                 continue;
             }
@@ -116,6 +124,12 @@ impl SubscriptionLink {
         let token = self.token;
         self.queue
             .change(|machine, now, effects| machine.add_credit(token, more, now, effects));
+    }
+
+    fn taken(&self, deliveries: u32) {
+        let token = self.token;
+        self.queue
+            .change(|machine, now, effects| machine.taken(token, deliveries, now, effects));
     }
 
     /// Records that the subscription brought reached nobody: they go back, the attempt does not count, and nor do they as

@@ -45,6 +45,7 @@ impl Queue {
         self.waiting.push(Waiter {
             request,
             timer: None,
+            untaken: 0,
         });
         self.conclude(now, effects);
         self.wait_or_give_up(request, now, effects);
@@ -60,6 +61,19 @@ impl Queue {
         effects: &mut Effects,
     ) {
         self.waiting.add_credit(token, more);
+        self.conclude(now, effects);
+    }
+
+    /// So many deliveries to a standing request were taken: others may follow. A few are made ahead, but not more, since the
+    /// time of a lease runs from when it is granted.
+    pub fn taken(
+        &mut self,
+        token: RequestToken,
+        deliveries: u32,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
+        self.waiting.taken(token, deliveries);
         self.conclude(now, effects);
     }
 
@@ -171,8 +185,11 @@ impl Queue {
                 patience,
                 ..request
             };
-            let timer = waiter.timer;
-            self.waiting.push(Waiter { request, timer });
+            self.waiting.push(Waiter {
+                request,
+                timer: waiter.timer,
+                untaken: waiter.untaken + 1,
+            });
         } else if let Some(timer) = waiter.timer {
             self.wheel.cancel(timer);
         }

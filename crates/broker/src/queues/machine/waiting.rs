@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use millstream_limits::QUEUE_UNTAKEN_DELIVERIES_MAX;
 use millstream_record::TimestampMs;
 
 use crate::queues::ids::{ConsumerId, RequestToken};
@@ -39,6 +40,20 @@ pub(crate) struct Waiter {
     pub(crate) request: Receive,
     /// What ends its patience.
     pub(crate) timer: Option<TimerId>,
+    /// Deliveries to a standing request that were not taken yet.
+    pub(crate) untaken: u32,
+}
+
+impl Waiter {
+    /// Whether it may get more for the time being.
+    fn is_in_line(&self) -> bool {
+        match self.request.patience {
+            Patience::Until(_) => true,
+            Patience::Standing { credit } => {
+                credit > 0 && self.untaken < QUEUE_UNTAKEN_DELIVERIES_MAX
+            }
+        }
+    }
 }
 
 /// Who waits. Served in the order of their tickets; who is served and stays gets a new one.
@@ -46,7 +61,7 @@ pub(crate) struct Waiter {
 pub(crate) struct Waiting {
     in_line: BTreeMap<u64, Waiter>,
     tickets: HashMap<RequestToken, u64>,
-    /// Standing requests without credit.
+    /// Standing requests without credit, or that have enough to take.
     aside: HashMap<RequestToken, Waiter>,
     last_ticket: u64,
 }
@@ -57,7 +72,7 @@ impl Waiting {
         self.in_line.len()
     }
 
-    /// How many there are, those without credit included.
+    /// How many there are, those that get nothing for the time being included.
     pub(crate) fn total(&self) -> usize {
         self.in_line.len() + self.aside.len()
     }
@@ -65,7 +80,7 @@ impl Waiting {
     /// Somebody queues up, at the end.
     pub(crate) fn push(&mut self, waiter: Waiter) {
         let token = waiter.request.token;
-        if matches!(waiter.request.patience, Patience::Standing { credit: 0 }) {
+        if !waiter.is_in_line() {
             self.aside.insert(token, waiter);
             return;
         }
@@ -96,16 +111,28 @@ impl Waiting {
 
     /// Gives a standing request more credit. It keeps its place if it had any left.
     pub(crate) fn add_credit(&mut self, token: RequestToken, more: u32) {
-        let waiter = match self.tickets.get(&token) {
-            Some(ticket) => self.in_line.get_mut(ticket),
-            None => self.aside.get_mut(&token),
-        };
-        let Some(waiter) = waiter else { return };
-        let Patience::Standing { credit } = &mut waiter.request.patience else {
-            return;
-        };
-        *credit = credit.saturating_add(more);
-        if let Some(waiter) = self.aside.remove(&token) {
+        self.change(token, |waiter| {
+            if let Patience::Standing { credit } = &mut waiter.request.patience {
+                *credit = credit.saturating_add(more);
+            }
+        });
+    }
+
+    /// So many deliveries to a standing request were taken.
+    pub(crate) fn taken(&mut self, token: RequestToken, deliveries: u32) {
+        self.change(token, |waiter| {
+            waiter.untaken = waiter.untaken.saturating_sub(deliveries);
+        });
+    }
+
+    /// After a change for the better, who was aside may be in line again.
+    fn change(&mut self, token: RequestToken, change: impl FnOnce(&mut Waiter)) {
+        if let Some(ticket) = self.tickets.get(&token) {
+            if let Some(waiter) = self.in_line.get_mut(ticket) {
+                change(waiter);
+            }
+        } else if let Some(mut waiter) = self.aside.remove(&token) {
+            change(&mut waiter);
             self.push(waiter);
         }
     }

@@ -327,6 +327,14 @@ impl Stage {
             };
         }
         self.check();
+        let tokens: Vec<_> = effects.deliveries.iter().map(|one| one.token).collect();
+        for token in tokens {
+            let mut more = Effects::default();
+            self.queue.taken(token, 1, ms(self.now), &mut more);
+            if !more.is_empty() {
+                self.take(more);
+            }
+        }
     }
 
     /// Everything before it with the same key is finished.

@@ -11,6 +11,7 @@
 //! > receive a max=2 [for=1000] [wait=500] [credit=5]
 //!                                            the consumer a wants records; with credit its request stands
 //! > credit 1 5                               request #1 gets credit for five more
+//! > taken 1 2                                request #1 has taken two deliveries
 //! > cancel 1                                 request #1 no longer stands
 //! > ack 1.1 0:0-3,5                          of lease 1.1, these offsets of partition 0
 //! > nack 1.1 0:0 [after=100|now]             else as the policy says
@@ -139,6 +140,10 @@ impl Stage {
             "credit" => {
                 let (token, more) = (RequestToken(words.at(1)), words.at(2));
                 self.queue.add_credit(token, more, now, &mut effects);
+            }
+            "taken" => {
+                let (token, deliveries) = (RequestToken(words.at(1)), words.at(2));
+                self.queue.taken(token, deliveries, now, &mut effects);
             }
             "cancel" => tell(&self.queue.cancel(RequestToken(words.at(1))), out),
             "ack" | "nack" | "reject" | "extend" => self.settle(words, &mut effects, out),

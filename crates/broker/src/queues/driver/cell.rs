@@ -61,7 +61,7 @@ pub(super) struct State {
     pub(super) letters: Vec<DeadLetter>,
     /// What was refused, to be tried again.
     pub(super) again: Again,
-    /// When the queue's task wakes by itself, by the monotonic clock; never while it is at work.
+    /// When the queue's task next keeps its time, by the monotonic clock; never while it does.
     pub(super) next_look: Duration,
     pub(super) oldest: Oldest,
     /// The queue's last commit.

@@ -106,11 +106,16 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
         let (scans, letters) = tick(broker, topic, cell)?;
         let is_idle = scans.is_empty() && letters.is_empty();
         let waiting = cell.state.lock().again.len();
-        for scan in scans {
-            do_scan(broker, topic, cell, scan).await;
-        }
-        for letter in letters {
-            cell.bury(broker, topic, letter).await;
+        let work = async {
+            for scan in scans {
+                do_scan(broker, topic, cell, scan).await;
+            }
+            for letter in letters {
+                cell.bury(broker, topic, letter).await;
+            }
+        };
+        if !is_idle {
+            keep_deadlines_during(broker, cell, work).await;
         }
         let now = broker.inner.env.clock.monotonic();
         cell.state.lock().again.note(waiting, now);
@@ -123,6 +128,50 @@ async fn look_after(broker: &Broker, topic: &Arc<TopicHandle>, cell: &Arc<Cell>)
         }
         // Others get a turn between two rounds.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Keeps the queue's deadlines while it is at work, which may have to wait for the disk.
+async fn keep_deadlines_during(broker: &Broker, cell: &Cell, work: impl Future<Output = ()>) {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let until = {
+            let mut state = cell.state.lock();
+            let until = until_deadline(&state, broker.now()).min(OLDEST_INTERVAL);
+            state.next_look = broker.inner.env.clock.monotonic() + until;
+            until
+        };
+        tokio::select! {
+            biased;
+            () = &mut work => return,
+            // There is another round after work, so nothing is missed.
+            () = cell.work.notified() => {}
+            () = tokio::time::sleep(until) => {}
+        }
+        let is_open = {
+            let mut state = cell.state.lock();
+            state.check_open().is_ok() && {
+                let mut effects = Effects::default();
+                expire(&mut state, broker.now(), &mut effects);
+                let (slot, promise) = (&broker.inner.slot, cell.unsynced());
+                let performed = cell.perform(&mut state, slot, &mut effects, promise);
+                performed.is_ok()
+            }
+        };
+        if !is_open {
+            // The queue has ended, and keeps no time any more.
+            return work.await;
+        }
+    }
+}
+
+/// Has the machine act on what is due.
+fn expire(state: &mut State, now: TimestampMs, effects: &mut Effects) {
+    if state
+        .next_deadline()
+        .is_some_and(|deadline| deadline <= now)
+    {
+        state.machine.expire(now, effects);
     }
 }
 
@@ -140,12 +189,7 @@ fn tick(
     let mut effects = Effects::default();
     let now = broker.now();
     learn_ends(topic, &mut state, now, &mut effects);
-    if state
-        .next_deadline()
-        .is_some_and(|deadline| deadline <= now)
-    {
-        state.machine.expire(now, &mut effects);
-    }
+    expire(&mut state, now, &mut effects);
     let promise = cell.unsynced();
     let slot = &broker.inner.slot;
     cell.perform(&mut state, slot, &mut effects, promise).ok()?;

@@ -9,10 +9,10 @@ use millstream_env::Clock;
 /// A device that takes fewer bytes a second is slow. A copy into the page cache is faster than most devices at their best,
 /// but it takes twice the processor's time, and a device has to take everything in the end: only one that is far behind
 /// is better left to take it later.
-const SLOW_BYTES_PER_SECOND: f64 = 250e6;
+const SLOW_BYTES_PER_SECOND: f64 = 50e6;
 
-/// A write may take this much longer before it counts as slow: others write as well.
-const GRACE: Duration = Duration::from_millis(2);
+/// A write may take this much longer before it counts as slow: settling writes as well.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// After a write that was slow the next so many do not try the device.
 const WRITES_SPARED: u32 = 64;
@@ -63,9 +63,9 @@ mod tests {
         let device = Device::new(clock.clone());
         let write = |took_ms| device.timed(1 << 20, || clock.advance_ms(took_ms));
         assert!(!device.is_slow());
-        write(6);
+        write(40);
         assert!(!device.is_slow(), "it had to wait for others, at most");
-        write(7);
+        write(42);
         let spared = std::iter::repeat_with(|| device.is_slow()).take_while(|slow| *slow);
         assert_eq!(spared.count(), 64);
         assert!(!device.is_slow());

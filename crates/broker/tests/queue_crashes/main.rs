@@ -46,8 +46,8 @@ fn every_message_is_accounted_for() {
         println!("{:?}", run(Plan::for_seed(seed).traced()).unwrap());
         return;
     }
-    let seeds =
-        from_environment("MILLSTREAM_SEEDS").map_or(SEEDS, |seeds| seeds / RUNS_OF_THE_STORE);
+    let seeds = from_environment("MILLSTREAM_SEEDS")
+        .map_or(SEEDS, |seeds| (seeds / RUNS_OF_THE_STORE).max(1));
     let mut fates = Fate::default();
     for seed in 0..seeds {
         match run(Plan::for_seed(seed)) {

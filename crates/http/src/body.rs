@@ -53,19 +53,27 @@ impl BodyBudget {
         room: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<(), Problem> {
         let units = bytes.div_ceil(UNIT_BYTES) as u32;
-        let waiting = Arc::clone(&self.units).acquire_many_owned(units);
-        let patience = Duration::from_millis(limits::HTTP_RECEIVE_WAIT_MS);
-        let Ok(Ok(claimed)) = timeout(patience, waiting).await else {
-            return Err(Problem::new(
-                Kind::OVERLOADED,
-                "other requests hold all the memory there is for bodies (http-receive-memory); try again",
-            ));
+        let claimed = match Arc::clone(&self.units).try_acquire_many_owned(units) {
+            Ok(claimed) => claimed,
+            Err(_) => self.wait_for(units).await?,
         };
         match room {
             Some(room) => room.merge(claimed),
             None => *room = Some(claimed),
         }
         Ok(())
+    }
+
+    async fn wait_for(&self, units: u32) -> Result<OwnedSemaphorePermit, Problem> {
+        let waiting = Arc::clone(&self.units).acquire_many_owned(units);
+        let patience = Duration::from_millis(limits::HTTP_RECEIVE_WAIT_MS);
+        match timeout(patience, waiting).await {
+            Ok(Ok(claimed)) => Ok(claimed),
+            _ => Err(Problem::new(
+                Kind::OVERLOADED,
+                "other requests hold all the memory there is for bodies (http-receive-memory); try again",
+            )),
+        }
     }
 }
 
@@ -182,7 +190,7 @@ async fn read(
     let began = Instant::now();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    loop {
+    while !body.is_end_stream() {
         let have_bytes = first.len() + rest.len();
         let deadline = began + limits::http_body_time(have_bytes);
         let Ok(frame) = timeout_at(deadline, body.frame()).await else {

@@ -89,7 +89,8 @@ pub(super) async fn keep(broker: Weak<Inner>, cell: Arc<Cell>) {
         };
         let Some(rest) = rest else { return };
         tokio::select! {
-            () = rest.wake.0.wait() => {}
+            // Others who are served in the same turn may append as well: one look does for all of them.
+            () = rest.wake.0.wait() => tokio::task::yield_now().await,
             () = cell.work.notified() => {}
             () = tokio::time::sleep(rest.until) => {}
         }

@@ -1,30 +1,18 @@
 /* One publisher to many readers of Server-Sent Events, over sockets: how many deliveries a second, and how late they are.
  *
- *   liveload HOST PORT TOPIC READERS SECONDS RATE VALUE_BYTES
+ *   live HOST PORT TOPIC READERS SECONDS RATE VALUE_BYTES
  *
  * RATE is in records a second; with 0 the publisher goes as fast as the readers follow, with at most WINDOW records under
  * way. All readers are one thread with epoll, which looks for values in what comes and does nothing else with it: the time
  * that it takes is the server's to lose. A value begins with the microsecond in which it was published.
  *
- * Prints one JSON object. IPv4 addresses only.
+ * Prints one JSON object.
  */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
+#include "client.h"
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     WINDOW = 100,
@@ -45,52 +33,12 @@ struct reader {
     char rest[REST_BYTES]; /* the beginning of a line that is not whole yet */
 };
 
-static struct sockaddr_in server;
 static const char *host, *topic;
 static int reader_count, seconds, rate, value_bytes;
 static atomic_uint_fast64_t delivered, published;
 static atomic_bool measuring, publishing_done;
 static uint64_t late_us[BUCKETS + 1];
 static uint64_t measured;
-
-static void fail(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static double cpu_seconds(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-static int dial(void) {
-    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
-        fail("cannot connect: %s", strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
-}
-
-static void send_all(int fd, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
-        if (sent <= 0)
-            fail("cannot send: %s", strerror(errno));
-        bytes += sent;
-        length -= sent;
-    }
-}
 
 /* Reads until `end` has come; returns what was read. */
 static char *read_until(int fd, const char *end) {
@@ -228,15 +176,12 @@ static double percentile_ms(double share) {
 
 int main(int argc, char **argv) {
     if (argc != 8)
-        fail("usage: liveload HOST PORT TOPIC READERS SECONDS RATE VALUE_BYTES");
+        fail("usage: live HOST PORT TOPIC READERS SECONDS RATE VALUE_BYTES");
     host = argv[1], topic = argv[3];
     reader_count = atoi(argv[4]), seconds = atoi(argv[5]), rate = atoi(argv[6]), value_bytes = atoi(argv[7]);
     if (value_bytes <= STAMP_DIGITS || value_bytes > 1024)
         fail("a value has from %d to 1024 bytes", STAMP_DIGITS + 1);
-    server.sin_family = AF_INET;
-    server.sin_port = htons(atoi(argv[2]));
-    if (inet_pton(AF_INET, host, &server.sin_addr) != 1)
-        fail("%s is no IPv4 address", host);
+    set_server(host, argv[2]);
     struct reader *readers = calloc(reader_count, sizeof *readers);
     for (int at = 0; at < reader_count; at++)
         follow(&readers[at]);

@@ -1,3 +1,0 @@
-module millstream.dev/bench/queueload
-
-go 1.22

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_record::{Offset, TimestampMs};
@@ -15,6 +16,10 @@ use crate::partition::Partition;
 use crate::policy::PartitionPolicy;
 use crate::tail::TailBatch;
 use crate::ticket::CommitNumber;
+
+/// Before it sleeps, a thread looks for the next group for so long: putting it to sleep and waking it takes about as long,
+/// and more of the processor.
+const LINGER: Duration = Duration::from_micros(30);
 
 /// A commit on its way into the journal.
 pub(crate) struct Queued {
@@ -117,7 +122,7 @@ struct Inner {
     waiting_bytes: usize,
     /// Groups that were taken and are not written yet.
     groups_taken: usize,
-    /// Whoever has just written a group is about to look for the next one: nobody else need be woken for it.
+    /// Somebody looks for the next group, or is about to: nobody else need be woken for it.
     looking: bool,
     closed: bool,
 }
@@ -131,6 +136,11 @@ impl Inner {
                 1 => self.waiting_bytes >= ahead_bytes,
                 _ => false,
             }
+    }
+
+    /// Whether there is no reason to wait any more.
+    fn is_over(&self, ahead_bytes: usize) -> bool {
+        self.closed || self.is_ready(ahead_bytes)
     }
 }
 
@@ -209,9 +219,10 @@ impl Queue {
     /// Blocks until a group should be taken, the queue is closed, or `timeout` is over. `false` once it is closed and
     /// empty.
     pub(crate) fn wait(&self, turn: Turn, timeout: Option<Duration>) -> bool {
+        self.linger();
         let mut inner = self.inner.lock();
         inner.looking = false;
-        if !inner.is_ready(self.ahead_bytes) && !inner.closed {
+        if !inner.is_over(self.ahead_bytes) {
             let condition = match turn {
                 Turn::First => &self.first,
                 Turn::Second => &self.second,
@@ -224,6 +235,25 @@ impl Queue {
             }
         }
         !(inner.closed && inner.waiting.is_empty())
+    }
+
+    /// Looks for the next group for a moment, in which nobody has to wake anybody, and lets others have the processor
+    /// meanwhile. One thread does so at a time.
+    fn linger(&self) {
+        {
+            let mut inner = self.inner.lock();
+            if inner.looking || inner.is_over(self.ahead_bytes) {
+                return;
+            }
+            inner.looking = true;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < LINGER {
+            thread::yield_now();
+            if self.inner.lock().is_over(self.ahead_bytes) {
+                return;
+            }
+        }
     }
 
     /// Ends the waiting: nothing more will come.
@@ -315,12 +345,12 @@ mod tests {
         let queue = Arc::new(queue());
         let waiting = [Turn::First, Turn::Second].map(|turn| {
             let queue = Arc::clone(&queue);
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut taken = 0;
                 while queue.wait(turn, None) {
                     while queue.first_bytes().is_some() {
                         taken += queue.take(AHEAD_BYTES).len();
-                        std::thread::yield_now();
+                        thread::yield_now();
                         queue.done(0);
                     }
                 }
@@ -331,7 +361,7 @@ mod tests {
             push(&queue, bytes % 400);
         }
         while !queue.is_empty() {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         queue.close();
         let taken = waiting.map(|thread| thread.join().unwrap());

@@ -100,11 +100,10 @@ class Millstream(Broker):
         log.unlink(missing_ok=True)
         command = [str(self.binary), "serve", "--data-dir", str(self.directory / "data"), "--kafka-addr", "127.0.0.1:0"]
         command += ["--http-addr", "off"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MILLSTREAM_")}
         started = time.monotonic()
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
             )
         self.pid = self.process.pid
         while time.monotonic() < started + START_SECONDS_MAX:

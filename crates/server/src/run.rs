@@ -30,6 +30,9 @@ pub fn run(settings: ServeSettings) -> Result<(), ServeError> {
     open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Whoever else is ready to run goes first, often a client on this machine that is about to send: then one sleep
+        // less is interrupted, and more is found at once.
+        .on_thread_park(std::thread::yield_now)
         .build()?;
     let outcome = runtime.block_on(serve(settings, started));
     runtime.shutdown_background();

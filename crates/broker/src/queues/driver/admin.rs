@@ -142,9 +142,22 @@ impl QueueHandle {
 
     /// Tells the queue to do otherwise, at once.
     pub async fn alter(&self, policy: QueuePolicy) -> Result<(), QueueError> {
+        self.alter_with(|_| Ok(policy)).await
+    }
+
+    /// The same, given what it is told at present. Nobody else changes that meanwhile.
+    pub async fn alter_with<E: From<QueueError>>(
+        &self,
+        change: impl FnOnce(&QueuePolicy) -> Result<QueuePolicy, E>,
+    ) -> Result<(), E> {
+        let _changing = self.broker.inner.queues.changes.lock().await;
+        let policy = change(&self.definition().policy)?;
+        Ok(self.set_policy(policy).await?)
+    }
+
+    /// Only one at a time.
+    async fn set_policy(&self, mut policy: QueuePolicy) -> Result<(), QueueError> {
         let broker = &self.broker;
-        let _changing = broker.inner.queues.changes.lock().await;
-        let mut policy = policy;
         let current = self.definition();
         policy.filtered = current.filter.is_some();
         super::create::check_policy(&policy)?;

@@ -258,8 +258,9 @@ pub(crate) async fn alter(
 ) -> Result<Json<QueueView>, Problem> {
     let queue = find(&app.broker, &name)?;
     let asked: AlterQueue = payload.json()?;
-    let current = queue.definition().policy.clone();
-    queue.alter(policy_of(current, asked.policy)?).await?;
+    queue
+        .alter_with(|current| policy_of(current.clone(), asked.policy))
+        .await?;
     Ok(Json(described(&queue).await?))
 }
 

@@ -52,6 +52,7 @@ kinds! {
     INVALID_PARTITIONS = BAD_REQUEST, "invalid-partitions", "The number of partitions cannot be";
     INVALID_RECORD = BAD_REQUEST, "invalid-record", "A record is not one that the topic takes";
     INVALID_POLICY = BAD_REQUEST, "invalid-policy", "The queue cannot be told that";
+    CONSUMER_NEEDED = BAD_REQUEST, "consumer-needed", "The queue has to know who receives";
     INVALID_ROUTE = BAD_REQUEST, "invalid-route", "The route cannot be";
     FOREIGN_ORIGIN = FORBIDDEN, "foreign-origin", "The page that asks is not allowed to";
     FOREIGN_HOST = FORBIDDEN, "foreign-host", "The server does not go by that name";
@@ -73,6 +74,7 @@ kinds! {
     CONFLICT = CONFLICT, "conflict", "The state of things does not allow it";
     COMPACTED_TOPIC = CONFLICT, "compacted-topic", "The topic is compacted";
     QUEUE_FULL = CONFLICT, "queue-full", "The queue is full";
+    QUEUE_TAKEN = CONFLICT, "queue-taken", "Another consumer has the queue";
     RECEIPT_LOST = CONFLICT, "receipt-lost", "The receipt is not valid any more";
     OFFSET_OUT_OF_RANGE = GONE, "offset-out-of-range", "The partition does not hold that offset";
     PRECONDITION_FAILED = PRECONDITION_FAILED, "precondition-failed", "Somebody else was first";

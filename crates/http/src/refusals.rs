@@ -129,7 +129,15 @@ fn of_operation(id: &str) -> Option<Vec<Kind>> {
             CHANGE,
             READ,
         ],
-        "describe_queue" | "peek" | "receive" => &[&[Kind::UNKNOWN_QUEUE], READ],
+        "describe_queue" | "peek" => &[&[Kind::UNKNOWN_QUEUE], READ],
+        "receive" => &[
+            &[
+                Kind::UNKNOWN_QUEUE,
+                Kind::CONSUMER_NEEDED,
+                Kind::QUEUE_TAKEN,
+            ],
+            READ,
+        ],
         "alter_queue" => &[&[Kind::INVALID_POLICY, Kind::UNKNOWN_QUEUE], CHANGE, READ],
         "delete_queue" | "purge_queue" | "pause_queue" | "resume_queue" | "ack" | "nack"
         | "reject" | "extend" => &[&[Kind::UNKNOWN_QUEUE], CHANGE],

@@ -1,9 +1,12 @@
-//! Queues over HTTP: how a queue is changed.
+//! Queues over HTTP: who may receive, and how a queue is changed.
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
-use support::{Answer, Served};
+use support::sockets::Socket;
+use support::{Answer, PATIENCE, Served};
 
 async fn queue(served: &Served, policy: Value) {
     served.topic("t", 1).await;
@@ -12,9 +15,97 @@ async fn queue(served: &Served, policy: Value) {
     assert_eq!(made.status, 201, "{made:?}");
 }
 
+async fn publish(served: &Served, value: &str) {
+    let body = json!({ "value": value }).to_string();
+    served
+        .send("POST", "/v1/topics/t/records", &body)
+        .await
+        .ok();
+}
+
+async fn receive(served: &Served, asked: Value) -> Answer {
+    served
+        .send("POST", "/v1/queues/q/receive", &asked.to_string())
+        .await
+}
+
 async fn alter(served: &Served, policy: Value) -> Answer {
     let body = json!({ "policy": policy }).to_string();
     served.send("PATCH", "/v1/queues/q", &body).await
+}
+
+fn values(answer: &Answer) -> Vec<String> {
+    let messages = answer.ok()["messages"].as_array().unwrap().clone();
+    let value = |message: &Value| message["value"].as_str().unwrap().to_owned();
+    messages.iter().map(value).collect()
+}
+
+#[tokio::test]
+async fn an_exclusive_queue_is_one_consumers() {
+    let served = Served::start().await;
+    queue(&served, json!({"access": "exclusive"})).await;
+    publish(&served, "one").await;
+    publish(&served, "two").await;
+    let detail = receive(&served, json!({}))
+        .await
+        .problem(400, "consumer-needed");
+    assert!(detail.contains("send `consumer`"), "{detail}");
+
+    let first = receive(&served, json!({"consumer": "a"})).await;
+    assert_eq!(values(&first), ["one"]);
+    let refused = receive(&served, json!({"consumer": "b"})).await;
+    let detail = refused.problem(409, "queue-taken");
+    assert!(detail.contains("another consumer has it"), "{detail}");
+    assert_eq!(refused.header("retry-after"), None);
+    receive(&served, json!({}))
+        .await
+        .problem(400, "consumer-needed");
+    let mut socket = Socket::open(&served).await;
+    let refused = socket
+        .ask(json!({"type": "consume", "subscription": "s", "queue": "q", "credit": 1}))
+        .await;
+    assert_eq!(refused["problem"]["code"], "queue-taken", "{refused}");
+
+    let second = receive(&served, json!({"consumer": "a"})).await;
+    assert_eq!(values(&second), ["two"]);
+}
+
+#[tokio::test]
+async fn a_single_active_consumer_has_a_name_and_others_wait() {
+    let served = Served::start().await;
+    queue(&served, json!({"access": "single_active"})).await;
+    publish(&served, "one").await;
+    publish(&served, "two").await;
+    receive(&served, json!({}))
+        .await
+        .problem(400, "consumer-needed");
+    let first = receive(&served, json!({"consumer": "a"})).await;
+    assert_eq!(values(&first), ["one"]);
+    let other = receive(&served, json!({"consumer": "b", "wait_ms": 50})).await;
+    assert_eq!(values(&other).len(), 0);
+    let second = receive(&served, json!({"consumer": "a"})).await;
+    assert_eq!(values(&second), ["two"]);
+}
+
+#[tokio::test]
+async fn who_waits_unnamed_gets_nothing_once_the_queue_wants_names() {
+    let served = Served::start().await;
+    queue(&served, json!({})).await;
+    let mut waiting = served.client().await;
+    let waiter = tokio::spawn(async move {
+        let asked = json!({"wait_ms": 30_000}).to_string();
+        waiting.send("POST", "/v1/queues/q/receive", &asked).await
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while served.get("/v1/queues/q").await.ok()["waiting_requests"] != 1 {
+        assert!(Instant::now() < deadline, "the request never waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    alter(&served, json!({"access": "exclusive"})).await.ok();
+    publish(&served, "one").await;
+    assert_eq!(values(&waiter.await.unwrap()).len(), 0);
+    let named = receive(&served, json!({"consumer": "a", "wait_ms": 5_000})).await;
+    assert_eq!(values(&named), ["one"]);
 }
 
 #[tokio::test]

@@ -28,6 +28,11 @@ pub enum QueueError {
     /// The receive is refused.
     #[error(transparent)]
     Receive(#[from] ReceiveRefused),
+    /// The queue has one consumer at a time, and who asks does not say who it is.
+    #[error(
+        "the queue has one consumer at a time, so a receive has to say who asks: send `consumer`, a name of your choice, the same with each request of one consumer"
+    )]
+    ConsumerNeeded,
     /// A receipt is refused, and with it everything that was to happen together.
     #[error("receipt {index} is refused: {error}; nothing was published or acknowledged")]
     Receipt {

@@ -16,6 +16,11 @@ pub type PartitionIndex = u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerId(pub u64);
 
+impl ConsumerId {
+    /// Stands for all who do not say who they are. Queues that have one consumer at a time refuse them.
+    pub const UNNAMED: Self = Self(u64::MAX);
+}
+
 /// Stands for a receive that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestToken(pub u64);

@@ -12,8 +12,9 @@ use super::read::{Found, Message, read};
 use crate::error::BrokerError;
 use crate::queues::definition::{self, QueueDefinition};
 use crate::queues::error::QueueError;
+use crate::queues::ids::ConsumerId;
 use crate::queues::machine::{Depth, Effects, RecordState, Totals};
-use crate::queues::policy::QueuePolicy;
+use crate::queues::policy::{Access, QueuePolicy};
 
 /// How a queue is doing.
 #[derive(Clone, Debug)]
@@ -183,7 +184,12 @@ impl QueueHandle {
                 &broker.inner.slot,
                 commit,
                 (Durability::Fsync, 0),
-                |machine, effects| machine.set_policy(policy, now, effects),
+                |machine, effects| {
+                    if policy.access != Access::Shared {
+                        machine.dismiss(ConsumerId::UNNAMED, effects);
+                    }
+                    machine.set_policy(policy, now, effects);
+                },
             );
             performed.map_err(BrokerError::from)?;
             broker.inner.queues.count_refusing(

@@ -17,6 +17,7 @@ use crate::queues::ids::{
     ConsumerId, LeaseNumber, PartitionIndex, Receipt, ReceiptText, RequestToken,
 };
 use crate::queues::machine::{Delivery, Effects, Part, Patience, Receive};
+use crate::queues::policy::Access;
 use crate::streams::Held;
 
 /// What a consumer wants.
@@ -112,6 +113,10 @@ impl QueueHandle {
     pub(super) fn park(&self, receive: Receive, waiting: Waiting) -> Result<(), QueueError> {
         let mut state = self.cell.state.lock();
         state.check_open()?;
+        let is_shared = state.machine.policy().access == Access::Shared;
+        if !is_shared && receive.consumer == ConsumerId::UNNAMED {
+            return Err(QueueError::ConsumerNeeded);
+        }
         let mut effects = Effects::default();
         self.learn_ends(&mut state, &mut effects);
         state.waiting.insert(receive.token, waiting);

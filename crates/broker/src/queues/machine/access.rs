@@ -2,6 +2,7 @@
 
 use millstream_record::TimestampMs;
 
+use super::effect::Effects;
 use super::{Queue, Timer};
 use crate::queues::ids::ConsumerId;
 use crate::queues::policy::Access;
@@ -17,6 +18,15 @@ impl Queue {
     /// The one consumer that receives, if only one may.
     pub fn active_consumer(&self) -> Option<ConsumerId> {
         self.active.map(|active| active.consumer)
+    }
+
+    /// Requests of a consumer that may not wait here any longer: there is nothing for them.
+    pub fn dismiss(&mut self, consumer: ConsumerId, effects: &mut Effects) {
+        for token in self.waiting.tokens_of(consumer) {
+            if self.cancel(token) {
+                effects.unanswered.push(token);
+            }
+        }
     }
 
     /// A consumer shows that it is there. It becomes the active one if none is.

@@ -43,7 +43,8 @@ pub(crate) struct ReceiveRequest {
     /// How long to wait for a first message, in milliseconds; not at all if left out.
     #[schema(maximum = 30_000)]
     wait_ms: Option<u64>,
-    /// Who asks, for queues that have one consumer at a time.
+    /// Who asks: a name of your choice, the same with each request of one consumer. Queues whose `access` is `exclusive` or
+    /// `single_active` need it, others do not care.
     consumer: Option<String>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) async fn receive(
         consumer: asked
             .consumer
             .as_deref()
-            .map_or(ConsumerId(0), ConsumerId::from),
+            .map_or(ConsumerId::UNNAMED, ConsumerId::from),
         max: bounded(
             "max",
             asked.max.unwrap_or(1).into(),

@@ -7,6 +7,7 @@ pub(crate) mod messages;
 pub(crate) mod settle;
 
 use millstream_broker::Broker;
+use millstream_broker::queues::machine::ReceiveRefused;
 use millstream_broker::queues::{QueueError, QueueHandle};
 
 use crate::problem::{Kind, Problem};
@@ -29,7 +30,11 @@ impl From<QueueError> for Problem {
             QueueError::QueueExists(_) => Kind::EXISTS,
             QueueError::InvalidName(_) => Kind::INVALID_NAME,
             QueueError::InvalidPolicy(_) => Kind::INVALID_POLICY,
-            QueueError::TooManyQueues(_) | QueueError::Receive(_) => Kind::OVERLOADED,
+            QueueError::ConsumerNeeded => Kind::CONSUMER_NEEDED,
+            QueueError::Receive(ReceiveRefused::Exclusive) => Kind::QUEUE_TAKEN,
+            QueueError::TooManyQueues(_) | QueueError::Receive(ReceiveRefused::TooManyWaiting) => {
+                Kind::OVERLOADED
+            }
             QueueError::Receipt { .. } => Kind::RECEIPT_LOST,
             QueueError::NoDeadLetters => Kind::CONFLICT,
         };

@@ -4,7 +4,8 @@
 //! latest offset of each key in it; then the clean and the dirty part are rewritten without the records that are older
 //! than their key's latest. A tombstone that stays gets a delete horizon and goes in a later pass once that has come
 //! (KIP-534). Records keep their offsets, and the covered offsets stay covered. A batch that is left empty goes, unless
-//! it is the last of an active idempotent producer. Control batches stay.
+//! it is the last of an active idempotent producer, or the last of the partition: readers come to the end by it, as Kafka's
+//! do by its active segment, which is never cleaned. Control batches stay.
 //!
 //! If the keys do not fit into memory, the pass ends at the batch that filled it, and the rest stays dirty.
 
@@ -32,6 +33,8 @@ pub(super) struct CompactPlan {
     pub(super) share: Share,
     policy: PartitionPolicy,
     log_start: Offset,
+    /// Where the partition's last batch ends.
+    log_end: Offset,
     /// The ranges to rewrite, in order: first clean ones, then dirty ones.
     ranges: Vec<(PackId, PackRange)>,
     /// How many of them are clean.
@@ -95,11 +98,13 @@ pub(super) fn compactable(
         _ if overdue => f64::INFINITY,
         _ => dirty_bytes as f64 / (clean_bytes + dirty_bytes) as f64,
     };
+    let log_end = ranges.last().map_or(Offset::ZERO, |(_, range)| range.end);
     let plan = |ranges: Vec<(PackId, PackRange)>, clean| CompactPlan {
         partition,
         share: sizes.share(bytes(&ranges)),
         policy: *policy,
         log_start: facts.log_start,
+        log_end,
         ranges,
         clean,
         dirty_ratio,
@@ -388,9 +393,10 @@ fn keep(
     match rewritten {
         Ok(Rewritten::Changed(changed)) => Some(changed),
         Ok(Rewritten::Emptied) => {
-            let last = header.has_producer()
+            let last_of_producer = header.has_producer()
                 && pass.last_batches.get(&header.producer_id) == Some(&header.last_offset());
-            last.then(|| emptied(header))
+            let last = header.next_offset() == plan.log_end;
+            (last || last_of_producer).then(|| emptied(header))
         }
         // What cannot be decoded stays as it is: its bytes are what the producer sent.
         Ok(Rewritten::Unchanged) | Err(_) => Some(batch.clone()),

@@ -303,6 +303,8 @@ impl<'a> Survey<'a> {
             let policy = facts.map_or_else(PartitionPolicy::default, |facts| facts.policy);
             let bytes: u64 = ranges.iter().map(|(_, range)| range.bytes).sum();
             let share = self.sizes.share(bytes);
+            let last = self.partitions.get(&partition).and_then(|all| all.last());
+            let log_end = last.map_or(Offset::ZERO, |(_, range)| range.end);
             pieces.extend(ranges.into_iter().map(|(pack, range)| Piece {
                 share,
                 pack,
@@ -310,6 +312,7 @@ impl<'a> Survey<'a> {
                 bounds: RangeBounds::of(&policy, self.sizes),
                 index_interval_bytes: policy.index_interval_bytes,
                 log_start: facts.map_or(Offset::ZERO, |facts| facts.log_start),
+                log_end,
             }));
         }
         // Stable: partitions and offsets stay in order.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use millstream_record::{Offset, TimestampMs};
+use millstream_record::{Offset, TimestampMs, emptied};
 
 use super::bounds::{RangeBounds, Sizes};
 use super::output::{Output, RangeStart, Share};
@@ -38,6 +38,8 @@ pub(super) struct Piece {
     pub(super) index_interval_bytes: u32,
     /// Batches that end before this are left out.
     pub(super) log_start: Offset,
+    /// Where the partition's last batch ends. Of that one the header stays at least, for readers to come to the end by.
+    pub(super) log_end: Offset,
 }
 
 impl Piece {
@@ -115,7 +117,8 @@ impl RewriteJob {
         let finished = self.plan.finished.get(&piece.range.partition);
         let is_finished =
             |first, end| finished.is_some_and(|finished| covers(finished, first, end));
-        if self.scan.is_none() && is_finished(piece.range.first, piece.range.end) {
+        let is_last = piece.range.end == piece.log_end && piece.log_start < piece.log_end;
+        if self.scan.is_none() && !is_last && is_finished(piece.range.first, piece.range.end) {
             // Nothing of it stays, so it need not be read.
             if !self.continues(piece) {
                 self.begin(manifests, piece, piece.first_wanted())?;
@@ -142,10 +145,17 @@ impl RewriteJob {
             self.at += 1;
             return Ok(0);
         };
+        let read_bytes = batch.bytes.len();
         let header = &batch.header;
-        let wanted = header.last_offset() >= piece.log_start;
-        if wanted && !is_finished(header.base_offset, header.next_offset()) {
-            let base_offset = batch.header.base_offset;
+        let base_offset = header.base_offset;
+        let kept = if header.last_offset() < piece.log_start {
+            None
+        } else if !is_finished(base_offset, header.next_offset()) {
+            Some(batch)
+        } else {
+            (header.next_offset() == piece.log_end).then(|| emptied(header))
+        };
+        if let Some(batch) = kept {
             if !self.begun {
                 let first = piece.first_wanted().min(base_offset);
                 self.begin(manifests, piece, first)?;
@@ -156,7 +166,7 @@ impl RewriteJob {
             let horizon = horizon.filter(|horizon| since.is_some_and(|since| *horizon >= since));
             self.output.append(base_offset, horizon, &batch.bytes)?;
         }
-        Ok(batch.bytes.len())
+        Ok(read_bytes)
     }
 
     /// Whether the piece becomes one range with what was written last.

@@ -173,6 +173,33 @@ fn the_producer_of_a_memory_partition_is_nobody_elses() {
     }
 }
 
+/// Settled while its producer is at work: what would be written down then is old after the restart, and the producer's next
+/// batch would be refused.
+#[test]
+fn the_producer_of_a_memory_partition_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || SlotSettings {
+        settle_after: std::time::Duration::ZERO,
+        ..manual(dir.path())
+    };
+    let slot = open(settings());
+    let memory = open_partition(&slot, Durability::Memory);
+    let produce = |slot: &Slot, sequence| {
+        let sent = batch_from(1, b"x", ProducerId(7), ProducerEpoch(0), Sequence(sequence));
+        slot.commit(Commit::append(append(&[memory], sent)))
+    };
+    for sequence in 0..3 {
+        drop(produce(&slot, sequence).unwrap());
+        while slot.step_journal() | slot.step_settling() {}
+    }
+    drop(produce(&slot, 3).unwrap());
+    drop(slot);
+
+    let slot = open(settings());
+    assert!(slot.partition(memory).unwrap().producers().is_empty());
+    drop(produce(&slot, 4).unwrap());
+}
+
 /// Whether the entry has changed since the last checkpoint or not.
 #[test]
 fn a_commit_that_requires_an_offset_is_taken_only_if_it_is_there() {
@@ -388,6 +415,8 @@ fn memory_partitions_answer_at_once_and_resume_higher() {
     slot.set_policy(id, refusing);
     let refused = slot.commit(one(id, batch(1, &[0; 100])));
     assert!(matches!(refused, Err(CommitError::MemoryFull { .. })));
+    let hopeless = slot.commit(one(id, batch(1, &[0; 1001])));
+    assert!(matches!(hopeless, Err(CommitError::TooLarge { .. })));
     drop((slot, partition));
 
     let slot = open(manual(dir.path()));

@@ -52,8 +52,13 @@ fn check_target(target: &Target, batch_bytes: u64) -> Result<(), CommitError> {
     let policy = sequence.policy.unwrap_or_default();
     let bound_bytes = policy.memory_bytes;
     let refuses = policy.overflow == Overflow::Refuse;
-    if batch_bytes > bound_bytes || (refuses && !partition.has_memory_for(batch_bytes, bound_bytes))
-    {
+    if batch_bytes > bound_bytes {
+        return Err(CommitError::TooLarge {
+            bytes: batch_bytes,
+            max_bytes: bound_bytes,
+        });
+    }
+    if refuses && !partition.has_memory_for(batch_bytes, bound_bytes) {
         return Err(CommitError::MemoryFull {
             partition: partition.id(),
             bound_bytes,

@@ -117,7 +117,10 @@ impl Sequencer {
         };
         puts.push((keys::partition::key(id), descriptor.encode()));
         sequence.producers.expire(wall, self.producer_expiry);
-        for (producer, state) in sequence.producers.take_changes() {
+        let changes = sequence.producers.take_changes();
+        // What a memory partition knows of its producers ends with the process, like their batches: written down, it would
+        // be older than what they do next.
+        for (producer, state) in changes.into_iter().filter(|_| !in_memory) {
             let key = keys::producer::key(id, producer);
             match state {
                 Some(state) => puts.push((key, state.encode())),

@@ -184,6 +184,27 @@ async fn requests_that_wait_do_not_hold_up_a_stop() {
     );
 }
 
+#[test]
+fn a_signal_stops_a_start_that_takes_long() {
+    let mut site = Site::new();
+    site.start().stop().assert_success();
+    // Whoever opens a pipe that nobody writes to waits.
+    let format = site.data_dir().join("FORMAT");
+    std::fs::remove_file(&format).unwrap();
+    let made = Command::new("mkfifo").arg(&format).status().unwrap();
+    assert!(made.success());
+    let server = site.begin_start();
+    std::thread::sleep(Duration::from_millis(100));
+    let exit = server.stop();
+    exit.assert_success();
+    assert!(
+        exit.log
+            .contains("stopped before the data directory was open"),
+        "{}",
+        exit.log
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_stops_at_once() {
     let mut site = Site::new();

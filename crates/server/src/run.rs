@@ -45,7 +45,14 @@ async fn serve(settings: ServeSettings, started: Instant) -> Result<(), ServeErr
     // find. Clients that connect meanwhile wait in the system's queue.
     let kafka = bind_kafka(&settings).await?;
     let http = bind_http(&settings).await?;
-    let broker = open(&settings).await?;
+    let broker = tokio::select! {
+        broker = open(&settings) => broker?,
+        signal = signals.next() => {
+            // Recovery may take a while and has promised nothing yet: it is given up, as by `kill -9`.
+            tracing::info!(signal, "stopped before the data directory was open");
+            return Ok(());
+        }
+    };
 
     let _control = control::Socket::open(&broker);
 

@@ -145,6 +145,29 @@ impl Site {
         }
     }
 
+    /// Starts a server at the address of the one before, and waits until it is bound to it, which is before it opens its
+    /// data.
+    pub(crate) fn begin_start(&self) -> Server {
+        let started = Instant::now();
+        let mut child = self.spawn();
+        let log = Log::follow(child.stderr.take().expect("stderr is piped"));
+        let address: SocketAddr = self.address.parse().expect("the port is known");
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "it is not bound: {}",
+                log.text()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Server {
+            child,
+            address,
+            log,
+            started_in: started.elapsed(),
+        }
+    }
+
     fn spawn(&self) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command

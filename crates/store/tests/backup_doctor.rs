@@ -255,6 +255,7 @@ fn damage_is_named() {
 
     let (_dir, found) = damaged(|dir| flip(&first_file(&dir.join("packs")), 3));
     expect(&found, Severity::Damage, "packs/", "not a pack");
+    assert_eq!(found.packs.batches, 1200, "they are read all the same");
 
     let (_dir, found) = damaged(|dir| fs::remove_file(first_file(&dir.join("packs"))).unwrap());
     expect(&found, Severity::Damage, "packs/", "missing");

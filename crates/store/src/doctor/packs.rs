@@ -12,7 +12,9 @@ use crate::ids::PackId;
 use crate::layout::Layout;
 use crate::manifest::Manifest;
 use crate::media::{BlobMedium, LocalBlobs};
-use crate::pack::{PackError, PackInfo, PackRange, PackReader, blob_name, parse_blob_name};
+use crate::pack::{
+    PackError, PackInfo, PackRange, PackReader, blob_name, parse_blob_name, rebuild,
+};
 
 /// How much is read at a time.
 const READ_CHUNK_BYTES: usize = 4 << 20;
@@ -74,7 +76,16 @@ pub(super) fn look(
             }
             Some(_) => match PackReader::open(&medium, pack.id) {
                 Ok(reader) => look_into(&Arc::new(reader), pack, depth, findings, &mut summary),
-                Err(error) => findings.add(Severity::Damage, part, lost(&error.to_string(), pack)),
+                Err(error @ PackError::Io(_)) => {
+                    findings.add(Severity::Damage, part, lost(&error.to_string(), pack));
+                }
+                Err(error) => {
+                    let problem = format!("{error}; the server reads its batches without that");
+                    findings.add(Severity::Damage, part, problem);
+                    if let Ok(reader) = rebuild(&medium, pack) {
+                        look_into(&Arc::new(reader), pack, depth, findings, &mut summary);
+                    }
+                }
             },
         }
         if findings.0.len() == found {

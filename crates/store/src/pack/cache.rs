@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use super::PackError;
 use super::reader::PackReader;
 use crate::ids::PackId;
-use crate::media::BlobMedium;
 
 #[derive(Default)]
 pub(super) struct PackCache {
@@ -30,17 +29,17 @@ struct Entry {
 }
 
 impl PackCache {
-    /// The open pack, opened if it was not.
+    /// The open pack, opened by `open` if it was not.
     pub(super) fn get(
         &self,
-        medium: &dyn BlobMedium,
         id: PackId,
+        open: impl FnOnce() -> Result<PackReader, PackError>,
     ) -> Result<Arc<PackReader>, PackError> {
         if let Some(reader) = self.open.lock().touch(id) {
             return Ok(reader);
         }
         // Not under the lock: others need not wait for the disk. Two may open the same pack; one of them is kept.
-        let reader = Arc::new(PackReader::open(medium, id)?);
+        let reader = Arc::new(open()?);
         self.open.lock().insert(id, Arc::clone(&reader));
         Ok(reader)
     }

@@ -72,6 +72,14 @@ impl Footer {
         Ok((header, footer))
     }
 
+    /// A footer that was just encoded.
+    pub(super) fn new(bytes: Vec<u8>, directory_entries: usize) -> Self {
+        Self {
+            bytes: bytes.into(),
+            directory_entries,
+        }
+    }
+
     /// How many ranges there are.
     pub(super) fn len(&self) -> usize {
         self.directory_entries

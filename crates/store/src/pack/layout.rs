@@ -125,6 +125,17 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
+    /// The entry of a range whose batches start at `position` and are not indexed.
+    pub(super) fn bare(range: PackRange, position: u64) -> Self {
+        Self {
+            range,
+            position,
+            max_timestamp_batch: range.first,
+            index_start: 0,
+            index_count: 0,
+        }
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         self.range.encode(out);
         out.put_u64(self.position);

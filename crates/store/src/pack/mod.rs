@@ -16,7 +16,8 @@
 //! ranges make up a partition and reads across packs, keeping a bounded number of them open. A partition's ranges do
 //! not overlap; where compaction or trims took everything, a range covers offsets without having batches.
 //!
-//! Reading checks every batch it returns. A pack is never changed: it is replaced by others through the
+//! Reading checks every batch it returns. Header, footer and trailer are derived: where they are damaged, what they say is
+//! made anew from the manifest and the batches. A pack is never changed: it is replaced by others through the
 //! [`crate::manifest`], which is also what says that a pack counts at all.
 
 mod cache;
@@ -26,6 +27,7 @@ pub mod fuzz;
 mod layout;
 mod range;
 mod reader;
+mod rebuild;
 mod scan;
 mod search;
 mod set;
@@ -42,6 +44,7 @@ pub use layout::{DirectoryEntry, PackHeader};
 pub use range::PackRange;
 pub(crate) use range::RANGE_BYTES;
 pub use reader::PackReader;
+pub(crate) use rebuild::rebuild;
 pub use scan::RangeScan;
 pub(crate) use search::{first_record_since, latest_record};
 pub use set::{PackRead, PackSet, PlacedRange};

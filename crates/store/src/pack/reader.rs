@@ -40,11 +40,15 @@ impl PackReader {
     /// Opens the pack that `blob` holds.
     pub fn from_blob(blob: Arc<dyn Blob>) -> Result<Self, PackError> {
         let (header, footer) = Footer::read(&*blob)?;
-        Ok(Self {
+        Ok(Self::new(header, blob, footer))
+    }
+
+    pub(super) fn new(header: PackHeader, blob: Arc<dyn Blob>, footer: Footer) -> Self {
+        Self {
             header,
             blob,
             footer,
-        })
+        }
     }
 
     /// What the pack starts with.

@@ -13,7 +13,7 @@ use super::layout::DirectoryEntry;
 use super::range::PackRange;
 use super::reader::PackReader;
 use super::search::{Stamp, first_record_since, later, latest_record};
-use super::{PackError, PackInfo, blob_name};
+use super::{PackError, PackInfo, blob_name, rebuild};
 use crate::error::ReadError;
 use crate::format::FormatError;
 use crate::ids::{PackId, PartitionId};
@@ -199,7 +199,30 @@ impl PackSet {
 
     /// The open pack.
     pub(crate) fn open(&self, id: PackId) -> Result<Arc<PackReader>, PackError> {
-        self.cache.get(&*self.medium, id)
+        self.cache.get(id, || self.open_anew(id))
+    }
+
+    fn open_anew(&self, id: PackId) -> Result<PackReader, PackError> {
+        let damage = match PackReader::open(&*self.medium, id) {
+            Err(PackError::Format(damage)) => damage,
+            opened => return opened,
+        };
+        let Some(info) = self.info(id) else {
+            return Err(damage.into());
+        };
+        tracing::error!(
+            pack = blob_name(id), %damage,
+            "what a pack says of itself is damaged: it is made anew from the batches; run `millstream doctor`"
+        );
+        rebuild(&*self.medium, &info)
+    }
+
+    /// What is known of a pack.
+    fn info(&self, id: PackId) -> Option<Arc<PackInfo>> {
+        let partitions = self.partitions.read();
+        let mut places = partitions.values().flatten();
+        let place = places.find(|place| place.pack.id == id)?;
+        Some(Arc::clone(&place.pack))
     }
 
     /// Where packs are.

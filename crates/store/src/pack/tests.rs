@@ -344,6 +344,73 @@ fn only_what_is_damaged_cannot_be_read() {
     assert_eq!(read(3).unwrap(), two_ranges()[0].batches[2].bytes.len());
 }
 
+proptest! {
+    /// Whatever is damaged beside the batches, they are read as before.
+    #[test]
+    fn what_a_pack_says_of_itself_is_made_anew(
+        plan in plan(),
+        interval in prop_oneof![Just(1u32), Just(3000), Just(64 << 10)],
+    ) {
+        let medium = MemoryBlobs::default();
+        let info = write(&medium, 1, &plan, interval);
+        let name = blob_name(info.id);
+        let whole = medium.get(&name).unwrap();
+        let read_all = || {
+            let set = set(&medium, std::slice::from_ref(&info));
+            let mut found = Vec::new();
+            for partition in [3, 9].map(PartitionId) {
+                let end = set.end(partition).unwrap();
+                for from in (0..end.0).map(Offset) {
+                    let read = set.read(partition, from, 1000, end).map(|read| read.run().unwrap().concat());
+                    let at = TimestampMs(from.0 % 50);
+                    let by_time = set.offset_for_time(partition, at, Offset(0)).unwrap();
+                    let latest = set.max_timestamp(partition, from).unwrap();
+                    found.push((read, by_time, latest));
+                }
+            }
+            found
+        };
+        let expected = read_all();
+        let batches_bytes: u64 = info.ranges.iter().map(|range| range.bytes).sum();
+        let footer = 64 + batches_bytes as usize;
+        for byte in [0, 20, footer, footer + 100, whole.len() - 64, whole.len() - 1] {
+            let mut damaged = whole.to_vec();
+            damaged[byte] ^= 1;
+            medium.put(&name, damaged);
+            prop_assert_eq!(&read_all(), &expected, "byte {}", byte);
+        }
+        medium.put(&name, whole.slice(..footer.max(64)));
+        prop_assert_eq!(&read_all(), &expected, "cut off");
+    }
+}
+
+#[test]
+fn another_packs_file_is_not_taken_for_one() {
+    let medium = MemoryBlobs::default();
+    let one = write(&medium, 1, &two_ranges(), 150);
+    write(&medium, 2, &two_ranges(), 150);
+    let mut other = medium.get(&blob_name(PackId(2))).unwrap().to_vec();
+    for damaged in [None, Some(0), Some(other.len() - 1)] {
+        if let Some(byte) = damaged {
+            other[byte] ^= 1;
+        }
+        medium.put(&blob_name(one.id), other.clone());
+        let read = set(&medium, std::slice::from_ref(&one)).read(
+            PartitionId(1),
+            Offset(0),
+            1 << 20,
+            Offset(100),
+        );
+        assert!(matches!(
+            read.unwrap().run(),
+            Err(ReadError::Damaged { .. })
+        ));
+        if let Some(byte) = damaged {
+            other[byte] ^= 1;
+        }
+    }
+}
+
 #[test]
 fn a_read_follows_its_batches_into_another_pack() {
     let medium = MemoryBlobs::default();

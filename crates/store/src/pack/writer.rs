@@ -44,7 +44,8 @@ struct Unfinished {
     range: Option<OpenRange>,
 }
 
-struct OpenRange {
+/// A range whose batches are being gone through.
+pub(super) struct OpenRange {
     entry: DirectoryEntry,
     index_interval_bytes: u64,
     /// Where the last index entry points, in bytes from the start of the range.
@@ -105,17 +106,14 @@ impl PackWriter {
     ) {
         let pack = self.pack();
         debug_assert!(pack.range.is_none(), "the range before was ended");
-        pack.range = Some(OpenRange {
-            entry: DirectoryEntry {
-                range: PackRange::empty(partition, first, compacted),
-                position: pack.position,
-                max_timestamp_batch: first,
-                index_start: pack.index.len() as u32,
-                index_count: 0,
-            },
-            index_interval_bytes: index_interval_bytes.into(),
-            indexed_position: 0,
-        });
+        let range = PackRange::empty(partition, first, compacted);
+        let indexed = pack.index.len() as u32;
+        pack.range = Some(OpenRange::begin(
+            &range,
+            pack.position,
+            indexed,
+            index_interval_bytes,
+        ));
     }
 
     /// Adds one batch, which is whole and starts at or after the range's end. It is stored byte for byte.
@@ -189,7 +187,7 @@ impl PackWriter {
     pub fn finish(&mut self) -> Result<PackInfo, PackError> {
         let mut pack = self.pack.take().expect(PACK_BEGUN);
         debug_assert!(pack.range.is_none(), "the last range was ended");
-        let footer = pack.encode_footer();
+        let footer = encode_footer(&pack.directory, &pack.index);
         let trailer = Trailer {
             id: pack.header.id,
             footer_position: pack.position,
@@ -242,7 +240,33 @@ fn fill(chunk: &mut BytesMut, pack: &mut Unfinished, mut bytes: &[u8]) -> Result
 }
 
 impl OpenRange {
-    fn push(&mut self, header: &BatchHeader, index: &mut Vec<IndexEntry>) {
+    /// Starts at the first batch of `range`, at `position` in the file, after `indexed` index entries of others.
+    pub(super) fn begin(
+        range: &PackRange,
+        position: u64,
+        indexed: u32,
+        index_interval_bytes: u32,
+    ) -> Self {
+        let range = PackRange::empty(range.partition, range.first, range.compacted);
+        Self {
+            entry: DirectoryEntry {
+                index_start: indexed,
+                ..DirectoryEntry::bare(range, position)
+            },
+            index_interval_bytes: index_interval_bytes.into(),
+            indexed_position: 0,
+        }
+    }
+
+    /// The entry of the range, of which all is known.
+    pub(super) fn end(self, range: PackRange) -> DirectoryEntry {
+        DirectoryEntry {
+            range,
+            ..self.entry
+        }
+    }
+
+    pub(super) fn push(&mut self, header: &BatchHeader, index: &mut Vec<IndexEntry>) {
         let range = &mut self.entry.range;
         if range.bytes - self.indexed_position >= self.index_interval_bytes && !range.is_empty() {
             self.indexed_position = range.bytes;
@@ -264,17 +288,19 @@ impl Unfinished {
     fn footer_bytes(&self) -> u64 {
         (self.directory.len() * DIRECTORY_ENTRY_BYTES + self.index.len() * INDEX_ENTRY_BYTES) as u64
     }
+}
 
-    fn encode_footer(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.footer_bytes() as usize);
-        for entry in &self.directory {
-            entry.encode(&mut out);
-        }
-        for entry in &self.index {
-            entry.encode(&mut out);
-        }
-        out
+/// The footer of a pack.
+pub(super) fn encode_footer(directory: &[DirectoryEntry], index: &[IndexEntry]) -> Vec<u8> {
+    let bytes = directory.len() * DIRECTORY_ENTRY_BYTES + index.len() * INDEX_ENTRY_BYTES;
+    let mut out = Vec::with_capacity(bytes);
+    for entry in directory {
+        entry.encode(&mut out);
     }
+    for entry in index {
+        entry.encode(&mut out);
+    }
+    out
 }
 
 impl std::fmt::Debug for PackWriter {

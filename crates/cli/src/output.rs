@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use serde_json::Value;
 
 /// How "error:" looks.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -33,6 +34,37 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 pub(crate) fn print_line(line: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(anstream::stdout().lock(), "{line}")?;
     Ok(())
+}
+
+/// What was done to each of several things: a line for people as soon as it is done, or JSON of all of them in the end.
+pub(crate) struct Outcomes {
+    json: Option<Vec<Value>>,
+}
+
+impl Outcomes {
+    /// None yet.
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            json: json.then(Vec::new),
+        }
+    }
+
+    /// One more was done.
+    pub(crate) fn add(&mut self, text: impl std::fmt::Display, outcome: Value) {
+        match &mut self.json {
+            Some(all) => all.push(outcome),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Ends as `ended` says. What was done before something failed is told all the same.
+    pub(crate) fn end(self, ended: anyhow::Result<()>) -> anyhow::Result<()> {
+        match self.json {
+            Some(all) if ended.is_ok() || !all.is_empty() => print_json(&all)?,
+            _ => {}
+        }
+        ended
+    }
 }
 
 /// Columns of text, each as wide as its widest cell.

@@ -11,6 +11,7 @@ use millstream_client::http::{HttpClient, Path};
 use serde_json::{Value, json};
 
 use crate::http::{ConnectHttp, told};
+use crate::output::Outcomes;
 
 /// Arguments of `millstream queue`.
 #[derive(Debug, Args)]
@@ -61,6 +62,9 @@ struct Names {
     /// The queues.
     #[arg(required = true, value_name = "QUEUE")]
     names: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Queue {
@@ -88,22 +92,38 @@ impl Queue {
 
 impl Names {
     fn delete(self, client: &HttpClient) -> anyhow::Result<()> {
-        for name in self.names {
-            told(client.call::<Value>("DELETE", &path(&name, None), None::<&()>))?;
-            eprintln!("queue '{name}' is deleted");
-        }
-        Ok(())
+        self.each("deleted", |name| {
+            told(client.call("DELETE", &path(name, None), None::<&()>))
+        })
     }
 
     fn tell(self, client: &HttpClient, action: &str, done: &str) -> anyhow::Result<()> {
-        for name in self.names {
-            let answer: Value = told(client.post(&path(&name, Some(action)), &json!({})))?;
-            match answer.get("purged").and_then(Value::as_u64) {
-                Some(count) => eprintln!("queue '{name}' is {done}: {count} messages"),
-                None => eprintln!("queue '{name}' is {done}"),
+        self.each(done, |name| {
+            told(client.post(&path(name, Some(action)), &json!({})))
+        })
+    }
+
+    fn each(
+        self,
+        done: &str,
+        mut act: impl FnMut(&str) -> anyhow::Result<Value>,
+    ) -> anyhow::Result<()> {
+        let mut outcomes = Outcomes::new(self.json);
+        let ended = self.names.iter().try_for_each(|name| {
+            let answer = act(name)?;
+            match answer.get("purged") {
+                Some(count) => outcomes.add(
+                    format_args!("queue '{name}' is {done}: {count} messages"),
+                    json!({ "queue": name, done: count }),
+                ),
+                None => outcomes.add(
+                    format_args!("queue '{name}' is {done}"),
+                    json!({ "queue": name, done: true }),
+                ),
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        outcomes.end(ended)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use millstream_client::http::{HttpClient, Path};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::http::{ConnectHttp, all, cell, told};
-use crate::output::{Table, print_json, print_line};
+use crate::output::{Outcomes, Table, print_json, print_line};
 
 /// Arguments of `millstream route`.
 #[derive(Debug, Args)]
@@ -53,6 +53,9 @@ struct Create {
     /// Only records that match, as JSON.
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +79,9 @@ struct Delete {
     /// The routes.
     #[arg(required = true, value_name = "ROUTE")]
     names: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Route {
@@ -111,6 +117,9 @@ impl Create {
             body.insert("filter".to_owned(), filter);
         }
         let route: Value = told(client.call("PUT", &path(&self.name), Some(&body)))?;
+        if self.json {
+            return print_json(&route);
+        }
         let (from, to) = (source(&route), targets(&route));
         eprintln!("route '{}' leads from {from} to {to}", self.name);
         Ok(())
@@ -163,11 +172,16 @@ impl Describe {
 
 impl Delete {
     fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        for name in self.names {
-            told(client.call::<Value>("DELETE", &path(&name), None::<&()>))?;
-            eprintln!("route '{name}' is deleted");
-        }
-        Ok(())
+        let mut outcomes = Outcomes::new(self.json);
+        let ended = self.names.iter().try_for_each(|name| {
+            told(client.call::<Value>("DELETE", &path(name), None::<&()>))?;
+            outcomes.add(
+                format_args!("route '{name}' is deleted"),
+                json!({ "route": name, "deleted": true }),
+            );
+            Ok(())
+        });
+        outcomes.end(ended)
     }
 }
 

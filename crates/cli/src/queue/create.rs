@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::path;
 use crate::http::{object_of, parse_assignment, told};
+use crate::output::print_json;
 
 /// Arguments of `millstream queue create`.
 #[derive(Debug, Args)]
@@ -14,6 +15,7 @@ Examples:
   millstream queue create billing --topic orders
   millstream queue create mail --topic orders --set retry.attempts_max=5 --set dead_letters=true \\
       --set retry.backoff.exponential.delay_ms=1000 --set retry.jitter_percent=20
+  millstream queue create ledger --topic orders --set access=exclusive --set dead_letters=true --dead-letter-topic unbooked
   millstream queue create urgent --topic orders --set priorities=true --filter '{\"header\":\"region\",\"equals\":\"eu\"}'
 
 docs/http.md lists everything that a queue can be told.")]
@@ -32,6 +34,12 @@ pub(super) struct Create {
     /// Something that it is told to do, beside the defaults; may be given more than once.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_assignment)]
     settings: Vec<(String, Value)>,
+    /// The topic that dead letters go to; the queue's name and .dead if left out.
+    #[arg(long, value_name = "TOPIC")]
+    dead_letter_topic: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `millstream queue alter`.
@@ -46,6 +54,9 @@ pub(super) struct Alter {
     /// Something that it is told to do; may be given more than once.
     #[arg(long = "set", required = true, value_name = "NAME=VALUE", value_parser = parse_assignment)]
     settings: Vec<(String, Value)>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Create {
@@ -60,7 +71,13 @@ impl Create {
         body.insert("name".to_owned(), Value::from(self.name.as_str()));
         body.insert("topic".to_owned(), Value::from(self.topic.as_str()));
         body.insert("from".to_owned(), self.from);
-        told(client.post::<Value>(&Path::new(&["v1", "queues"]), &body))?;
+        if let Some(topic) = self.dead_letter_topic {
+            body.insert("dead_letter_topic".to_owned(), topic.into());
+        }
+        let queue: Value = told(client.post(&Path::new(&["v1", "queues"]), &body))?;
+        if self.json {
+            return print_json(&queue);
+        }
         eprintln!("queue '{}' is created on topic '{}'", self.name, self.topic);
         Ok(())
     }
@@ -69,7 +86,10 @@ impl Create {
 impl Alter {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
         let body = json!({ "policy": object_of(&self.settings)? });
-        told(client.call::<Value>("PATCH", &path(&self.name, None), Some(&body)))?;
+        let queue: Value = told(client.call("PATCH", &path(&self.name, None), Some(&body)))?;
+        if self.json {
+            return print_json(&queue);
+        }
         eprintln!("queue '{}' is changed", self.name);
         Ok(())
     }

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use millstream_client::http::HttpClient;
-use serde_json::{Value, json};
+use millstream_client::http::{HttpClient, HttpError};
+use serde_json::{Map, Value, json};
 
 use super::path;
+use super::settle::Which;
 use crate::http::{bytes_of, told};
 
 /// How long one request waits at the server while there is more patience.
@@ -21,6 +22,7 @@ Prints each message's receipt, a tab and its value; with --ack the value alone.
 Examples:
   millstream queue receive billing --max 10 --ack
   millstream queue receive billing --follow --ack --json
+  millstream queue receive ledger --consumer till-1     # of a queue that has one consumer at a time
   millstream queue receive billing --visibility 5m      # then: millstream queue ack billing RECEIPT")]
 pub(super) struct Receive {
     /// The queue.
@@ -34,6 +36,9 @@ pub(super) struct Receive {
     /// How long to wait for a first one.
     #[arg(long, default_value = "0s", value_name = "TIME", value_parser = humantime::parse_duration)]
     wait: Duration,
+    /// Who receives: a name of your choice. Needed where a queue has one consumer at a time.
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
     /// Acknowledge them once they are printed.
     #[arg(long)]
     ack: bool,
@@ -82,12 +87,19 @@ impl Receive {
 
     fn receive(&self, client: &HttpClient, wait_ms: u64) -> anyhow::Result<Vec<Value>> {
         let request = json!({
+            "consumer": self.consumer,
             "max": self.max,
             "visibility_ms": u64::try_from(self.visibility.as_millis())?,
             "wait_ms": wait_ms,
         });
-        let answer: Value = told(client.post(&path(&self.name, Some("receive")), &request))?;
-        messages(answer)
+        match client.post(&path(&self.name, Some("receive")), &request) {
+            Err(HttpError::Refused(problem)) if problem.code == "consumer-needed" => {
+                anyhow::bail!(
+                    "the queue has one consumer at a time: say who this one is with --consumer NAME"
+                )
+            }
+            answer => messages(told(answer)?),
+        }
     }
 
     fn print(&self, messages: &[Value]) -> anyhow::Result<()> {
@@ -109,8 +121,13 @@ impl Receive {
 
     /// What is printed is done; what could not be acknowledged will come again, and is told.
     fn acknowledge(&self, client: &HttpClient, messages: &[Value]) -> anyhow::Result<()> {
-        let receipts: Vec<&Value> = messages.iter().map(|message| &message["receipt"]).collect();
-        super::settle::settle(client, &self.name, "ack", &json!({ "receipts": receipts }))
+        let receipt = |message: &Value| message["receipt"].as_str().unwrap_or_default().to_owned();
+        let which = Which {
+            name: self.name.clone(),
+            receipts: messages.iter().map(receipt).collect(),
+            json: false,
+        };
+        which.settle(client, "ack", Map::new())
     }
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use millstream_client::http::HttpClient;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::path;
 use crate::http::told;
+use crate::output::print_json;
 
 /// Arguments of `millstream queue ack`.
 #[derive(Debug, Args)]
@@ -45,76 +46,82 @@ pub(super) struct Extend {
 
 /// Which messages.
 #[derive(Debug, Args)]
-struct Which {
+pub(super) struct Which {
     /// The queue.
-    name: String,
+    pub(super) name: String,
     /// The receipts that came with the messages.
     #[arg(required = true, value_name = "RECEIPT")]
-    receipts: Vec<String>,
+    pub(super) receipts: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 impl Ack {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let Which { name, receipts } = self.which;
-        settle(client, &name, "ack", &json!({ "receipts": receipts }))
+        self.which.settle(client, "ack", Map::new())
     }
 }
 
 impl Nack {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let Which { name, receipts } = self.which;
-        let mut request = json!({ "receipts": receipts });
+        let mut request = Map::new();
         if let Some(delay) = self.delay {
-            request["delay_ms"] = u64::try_from(delay.as_millis())?.into();
+            let delay_ms = u64::try_from(delay.as_millis())?;
+            request.insert("delay_ms".to_owned(), delay_ms.into());
         }
-        settle(client, &name, "nack", &request)
+        self.which.settle(client, "nack", request)
     }
 }
 
 impl Reject {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let Which { name, receipts } = self.which;
-        settle(client, &name, "reject", &json!({ "receipts": receipts }))
+        self.which.settle(client, "reject", Map::new())
     }
 }
 
 impl Extend {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
-        let Which { name, receipts } = self.which;
         let visibility_ms = u64::try_from(self.visibility.as_millis())?;
-        let request = json!({ "receipts": receipts, "visibility_ms": visibility_ms });
-        settle(client, &name, "extend", &request)
+        let mut request = Map::new();
+        request.insert("visibility_ms".to_owned(), visibility_ms.into());
+        self.which.settle(client, "extend", request)
     }
 }
 
-/// Says something of messages. Fails if any receipt was refused, after all have been told.
-pub(super) fn settle(
-    client: &HttpClient,
-    name: &str,
-    action: &str,
-    request: &Value,
-) -> anyhow::Result<()> {
-    let answer: Value = told(client.post(&path(name, Some(action)), request))?;
-    let results = answer["results"].as_array().cloned().unwrap_or_default();
-    let mut refused = 0;
-    for result in &results {
-        if result["ok"] == Value::Bool(true) {
-            continue;
+impl Which {
+    /// Says something of messages. Fails if any receipt was refused, after all have been told.
+    pub(super) fn settle(
+        self,
+        client: &HttpClient,
+        action: &str,
+        mut request: Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        request.insert("receipts".to_owned(), self.receipts.as_slice().into());
+        let mut answer: Value = told(client.post(&path(&self.name, Some(action)), &request))?;
+        let Some(Value::Array(mut results)) = answer.get_mut("results").map(Value::take) else {
+            anyhow::bail!("the server's answer has no results in it");
+        };
+        let mut refused = 0;
+        // Results come in the order of the receipts, and do not repeat them.
+        for (receipt, result) in self.receipts.iter().zip(&mut results) {
+            if result["ok"] != Value::Bool(true) {
+                refused += 1;
+                if !self.json {
+                    let why = result["detail"].as_str().unwrap_or("refused");
+                    eprintln!("{receipt}: {why}");
+                }
+            }
+            if let Some(result) = result.as_object_mut() {
+                result.insert("receipt".to_owned(), receipt.as_str().into());
+            }
         }
-        refused += 1;
-        let why = ["detail", "code"].iter().find_map(|name| {
-            result["error"][*name]
-                .as_str()
-                .or_else(|| result[*name].as_str())
-        });
-        eprintln!(
-            "{}: {}",
-            result["receipt"].as_str().unwrap_or("receipt"),
-            why.unwrap_or("refused")
-        );
+        if self.json {
+            print_json(&results)?;
+        }
+        if refused > 0 {
+            anyhow::bail!("{refused} of {} receipts were refused", results.len());
+        }
+        Ok(())
     }
-    if refused > 0 {
-        anyhow::bail!("{refused} of {} receipts were refused", results.len());
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use millstream_client::{Client, ConfigChange, Resource};
 
+use super::describe::print_topic;
 use super::parse_setting;
 
 /// Arguments of `millstream topic alter`.
@@ -29,6 +30,9 @@ pub(super) struct Alter {
     /// How many partitions there shall be in all.
     #[arg(long, short, value_name = "N", group = "change", value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
+    /// Print the topic as JSON, as it is then.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Alter {
@@ -44,11 +48,18 @@ impl Alter {
             client
                 .alter_configs(&Resource::Topic(self.name.clone()), &changes, false)
                 .await?;
-            eprintln!("settings of topic '{}' are changed", self.name);
+            if !self.json {
+                eprintln!("settings of topic '{}' are changed", self.name);
+            }
         }
         if let Some(partitions) = self.partitions {
             client.create_partitions(&self.name, partitions).await?;
-            eprintln!("topic '{}' has {partitions} partitions", self.name);
+            if !self.json {
+                eprintln!("topic '{}' has {partitions} partitions", self.name);
+            }
+        }
+        if self.json {
+            print_topic(client, &self.name).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use millstream_client::{Client, NewTopic};
 use millstream_kafka_wire::ErrorCode;
 
+use super::describe::print_topic;
 use super::parse_setting;
 
 /// Arguments of `millstream topic create`.
@@ -31,6 +32,9 @@ pub(super) struct Create {
     /// Only check whether the topic could be created.
     #[arg(long)]
     validate_only: bool,
+    /// Print the topic as JSON.
+    #[arg(long, conflicts_with = "validate_only")]
+    json: bool,
 }
 
 impl Create {
@@ -41,22 +45,20 @@ impl Create {
             replication_factor: self.replication_factor,
             configs: self.settings,
         };
-        match client.create_topic(&topic, self.validate_only).await {
+        let said = match client.create_topic(&topic, self.validate_only).await {
             Err(error)
                 if self.if_not_exists && error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) =>
             {
-                eprintln!("topic '{}' is there already", topic.name);
-                Ok(())
+                "is there already"
             }
-            Err(error) => Err(error.into()),
-            Ok(()) if self.validate_only => {
-                eprintln!("topic '{}' could be created", topic.name);
-                Ok(())
-            }
-            Ok(()) => {
-                eprintln!("topic '{}' is created", topic.name);
-                Ok(())
-            }
+            Err(error) => return Err(error.into()),
+            Ok(()) if self.validate_only => "could be created",
+            Ok(()) => "is created",
+        };
+        if self.json {
+            return print_topic(client, &topic.name).await;
         }
+        eprintln!("topic '{}' {said}", topic.name);
+        Ok(())
     }
 }

@@ -5,6 +5,9 @@ use std::io::{BufRead, IsTerminal, Write};
 use clap::Args;
 use millstream_client::Client;
 use millstream_kafka_wire::ErrorCode;
+use serde_json::json;
+
+use crate::output::Outcomes;
 
 /// Arguments of `millstream topic delete`.
 #[derive(Debug, Args)]
@@ -19,6 +22,9 @@ pub(super) struct Delete {
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Delete {
@@ -26,13 +32,22 @@ impl Delete {
         if !self.yes && std::io::stdin().is_terminal() && !confirmed(&self.names)? {
             anyhow::bail!("nothing was deleted");
         }
+        let mut outcomes = Outcomes::new(self.json);
+        let ended = self.delete(client, &mut outcomes).await;
+        outcomes.end(ended)
+    }
+
+    async fn delete(&self, client: &Client, outcomes: &mut Outcomes) -> anyhow::Result<()> {
         for name in &self.names {
             match client.delete_topic(name).await {
                 Err(error)
                     if self.if_exists
                         && error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => {}
                 Err(error) => return Err(error.into()),
-                Ok(()) => eprintln!("topic '{name}' is deleted"),
+                Ok(()) => outcomes.add(
+                    format_args!("topic '{name}' is deleted"),
+                    json!({ "topic": name, "deleted": true }),
+                ),
             }
         }
         Ok(())

@@ -55,18 +55,26 @@ struct DescribedSetting {
 
 impl Describe {
     pub(super) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        let described = self.describe(client).await?;
+        let described = Described::of(client, &self.name, self.all).await?;
         if self.json {
             print_json(&described)
         } else {
             described.print()
         }
     }
+}
 
-    async fn describe(&self, client: &Client) -> anyhow::Result<Described> {
-        let topic = client.topic(&self.name).await?;
+/// Prints a topic as JSON, with the settings that are set on it.
+pub(super) async fn print_topic(client: &Client, name: &str) -> anyhow::Result<()> {
+    print_json(&Described::of(client, name, false).await?)
+}
+
+impl Described {
+    /// The topic of that name, with all settings or only those set on it.
+    async fn of(client: &Client, name: &str, all: bool) -> anyhow::Result<Self> {
+        let topic = client.topic(name).await?;
         let offsets = async |spec| {
-            let found = client.topic_offsets(&self.name, spec).await?;
+            let found = client.topic_offsets(name, spec).await?;
             let offsets = found
                 .into_iter()
                 .filter_map(|(partition, found)| Some((partition, found.offset?.0)));
@@ -76,7 +84,7 @@ impl Describe {
             offsets(OffsetSpec::Earliest).await?,
             offsets(OffsetSpec::Latest).await?,
         );
-        let sizes = sizes(client, &self.name).await?;
+        let sizes = sizes(client, name).await?;
         let partitions: Vec<_> = topic
             .partitions
             .into_iter()
@@ -92,12 +100,12 @@ impl Describe {
             })
             .collect();
         let configs = client
-            .describe_configs(&Resource::Topic(self.name.clone()))
+            .describe_configs(&Resource::Topic(name.to_owned()))
             .await?;
         let shown = configs
             .into_iter()
-            .filter(|config| self.all || config.is_set_on_topic());
-        Ok(Described {
+            .filter(|config| all || config.is_set_on_topic());
+        Ok(Self {
             name: topic.name.to_string(),
             id: topic.id.to_string(),
             internal: topic.internal,

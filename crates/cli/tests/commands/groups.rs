@@ -1,5 +1,7 @@
 //! `millstream group`, and reading in one.
 
+use serde_json::json;
+
 use crate::Shell;
 
 fn shell_with_ten() -> Shell {
@@ -68,7 +70,8 @@ fn lag_is_shown_and_offsets_are_moved() {
     );
     assert!(shell.run("group describe billing").contains("COMMITTED"));
 
-    shell.run("group delete billing");
+    let deleted = shell.json("group delete billing --json");
+    assert_eq!(deleted, json!([{"group": "billing", "deleted": true}]));
     assert!(
         shell
             .fails("group describe billing")

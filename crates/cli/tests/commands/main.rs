@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod groups;
+mod queues;
 mod records;
 mod routes;
 mod tail;

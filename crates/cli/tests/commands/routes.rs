@@ -1,5 +1,7 @@
 //! `millstream route`.
 
+use serde_json::json;
+
 use crate::Shell;
 
 #[test]
@@ -38,7 +40,11 @@ fn a_routes_life() {
         "{text}"
     );
 
+    let made = shell.json("route create more --from orders --to audit --json");
+    assert_eq!(made["targets"], json!(["audit"]));
     shell.run("route delete eu all");
+    let deleted = shell.json("route delete more --json");
+    assert_eq!(deleted, json!([{"route": "more", "deleted": true}]));
     assert_eq!(shell.json("route list --json").as_array().unwrap().len(), 0);
 }
 

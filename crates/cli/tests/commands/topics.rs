@@ -1,5 +1,7 @@
 //! `millstream topic`.
 
+use serde_json::json;
+
 use crate::Shell;
 
 #[test]
@@ -34,6 +36,22 @@ fn a_topics_life() {
     assert!(!table.contains('\x1b'), "no colour but on a terminal");
     shell.run("topic delete orders");
     assert_eq!(shell.json("topic list --json").as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn changes_are_told_as_json() {
+    let shell = Shell::new();
+    let made = shell.json("topic create orders --partitions 2 --set retention.ms=1000000 --json");
+    assert_eq!(made["name"], "orders");
+    assert_eq!(made["partitions"].as_array().unwrap().len(), 2);
+    assert_eq!(made["settings"][0]["value"], "1000000");
+    let there = shell.json("topic create orders --if-not-exists --json");
+    assert_eq!(there["id"], made["id"]);
+    let altered = shell.json("topic alter orders --partitions 3 --set retention.ms=2000000 --json");
+    assert_eq!(altered["partitions"].as_array().unwrap().len(), 3);
+    assert_eq!(altered["settings"][0]["value"], "2000000");
+    let deleted = shell.json("topic delete gone orders --if-exists --json");
+    assert_eq!(deleted, json!([{"topic": "orders", "deleted": true}]));
 }
 
 #[test]

@@ -312,6 +312,49 @@ async fn what_fails_too_often_ends_in_the_dead_letters_and_is_redriven_once() {
     assert_eq!(names, [b"colour"]);
 }
 
+/// What a queue remembers of a message, or the message says of itself, is about its first life.
+#[tokio::test]
+async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let policy = QueuePolicy {
+        dedup_window_ms: Some(3_600_000),
+        delays: true,
+        record_ttl: true,
+        ttl_ms: Some(700),
+        ..retrying(1)
+    };
+    let queue = queue_on(&server, &topic, policy).await;
+    let now = server.broker.env().clock.wall_ms();
+    let own = with(message("bad"), headers::ID, &"a");
+    let own = with(own, headers::EXPIRES_AT, &(now + 700));
+    let own = with(own, headers::DELIVER_AT, &(now - 10));
+    let own = with(own, "colour", &"red");
+    server.broker.publish(&topic, &[own]).await.unwrap();
+    let (received, _) = queue.receive(asking(1, 5_000)).await.unwrap();
+    queue.reject(&[received[0].receipt]).await.unwrap();
+    eventually("the letter is written", async || {
+        !dead(&server).await.is_empty()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+
+    let before = server.broker.env().clock.wall_ms();
+    assert_eq!(queue.redrive(&Redrive::default()).await.unwrap(), 1);
+    let (back, _) = queue.receive(asking(1, 5_000)).await.unwrap();
+    assert_eq!(values(&back), ["bad"]);
+    assert!(back[0].message.timestamp.get() >= before);
+    let names: Vec<_> = back[0]
+        .message
+        .headers
+        .iter()
+        .map(|header| header.key.to_vec())
+        .collect();
+    assert_eq!(names, [b"colour"]);
+    let totals = queue.describe().unwrap().totals;
+    assert_eq!((totals.duplicates, totals.expired), (0, 0));
+}
+
 #[tokio::test]
 async fn priority_delay_and_time_to_live_are_read_from_headers() {
     let server = Server::start().await;

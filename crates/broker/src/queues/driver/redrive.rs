@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millstream_record::{Offset, Record};
 use millstream_store::{Commit, Trim};
 
@@ -30,6 +31,8 @@ pub struct Redrive {
 impl QueueHandle {
     /// Moves the queue's dead letters back, each exactly once: they are appended there and leave the dead-letter topic in
     /// one commit. Says how many were moved. Those that arrive meanwhile stay.
+    ///
+    /// Each is published anew: as of now, and without its id and the times at which it was to be delivered and to expire.
     ///
     /// A dead letter of another queue in the same topic, or one whose topic is gone, goes to the end of the dead letters.
     pub async fn redrive(&self, redrive: &Redrive) -> Result<u64, QueueError> {
@@ -88,9 +91,11 @@ impl QueueHandle {
                 step.next = record.offset.next();
                 let target = self.target(&record, redrive);
                 step.moved += u64::from(target.is_some());
-                let is_moved = target.is_some();
+                let message = match &target {
+                    Some(_) => message_anew(&record),
+                    None => letter_of(&record),
+                };
                 let target = target.unwrap_or_else(|| Arc::clone(partition.topic()));
-                let message = message_of(record, is_moved);
                 by_topic
                     .entry(target.name().to_string())
                     .or_insert_with(|| (target, Vec::new()))
@@ -145,26 +150,35 @@ struct Step {
     moved: u64,
 }
 
-/// The record as it was before it died, if it goes back.
-fn message_of(record: Record, goes_back: bool) -> NewMessage {
-    let headers = if goes_back {
-        headers_without_epitaph(record.headers.iter())
-    } else {
-        record
-            .headers
-            .iter()
-            .map(|header| {
-                let value = header.value.map(bytes::Bytes::copy_from_slice);
-                (bytes::Bytes::copy_from_slice(header.key), value)
-            })
-            .collect()
-    };
+/// What is said of a record's first life: kept, it would be taken for a repetition of itself, or for long expired.
+const OF_THE_FIRST_LIFE: [&str; 3] = [headers::ID, headers::EXPIRES_AT, headers::DELIVER_AT];
+
+/// The record as it is published anew, now.
+fn message_anew(record: &Record) -> NewMessage {
+    let mut headers = headers_without_epitaph(record.headers.iter());
+    headers.retain(|(name, _)| {
+        let mut old = OF_THE_FIRST_LIFE.iter();
+        !old.any(|old| old.as_bytes() == name)
+    });
     NewMessage {
-        partition: None,
-        key: record.key,
-        value: record.value,
+        key: record.key.clone(),
+        value: record.value.clone(),
         headers,
+        ..NewMessage::default()
+    }
+}
+
+/// The dead letter as it is.
+fn letter_of(record: &Record) -> NewMessage {
+    let headers = record.headers.iter().map(|header| {
+        let value = header.value.map(Bytes::copy_from_slice);
+        (Bytes::copy_from_slice(header.key), value)
+    });
+    NewMessage {
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: headers.collect(),
         timestamp: Some(record.timestamp),
-        expected: None,
+        ..NewMessage::default()
     }
 }

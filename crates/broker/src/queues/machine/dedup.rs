@@ -1,10 +1,14 @@
 //! Ids that were met recently: a record whose id was met before, within the window, is a duplicate.
 //!
-//! The window is measured between the records' timestamps, so that looking at the same records again after a restart
-//! finds the same duplicates. Ids are kept in the groups in which they were met, one a scan: a group is one entry of the
-//! state table, and goes when the last of its ids is older than the window.
+//! The window is measured between the records' timestamps, and a record that was found to be new stays so: after a
+//! restart, or a change of policy, what is open is looked at again, and by then a later record may have its id. So it is
+//! known how far each partition was looked at, and where that was forgotten with the ids, all that is known is further
+//! away than the window. Of records with the same id the latest is what others are compared with.
+//!
+//! Ids are kept in the groups in which they were met, one a scan: a group is one entry of the state table, and goes when
+//! the last of its ids is older than the window.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use millstream_limits::QUEUE_DEDUP_IDS_MAX;
 use millstream_record::{Offset, TimestampMs};
@@ -17,8 +21,17 @@ struct Seen {
     partition: PartitionIndex,
     /// The group that it is forgotten with.
     group: u32,
-    offset: Offset,
     timestamp: TimestampMs,
+}
+
+impl Seen {
+    /// Whether a record that is met after this one with the same id is within the window. Partitions are not looked at in
+    /// step, so that one of another partition may be the older of the two.
+    fn is_repeated_by(&self, partition: PartitionIndex, record: &SeenId, window_ms: u64) -> bool {
+        let distance_ms = self.timestamp.get().abs_diff(record.timestamp.get());
+        let comes_before = partition == self.partition && record.timestamp < self.timestamp;
+        comes_before || distance_ms < window_ms
+    }
 }
 
 #[derive(Debug)]
@@ -39,27 +52,28 @@ pub(crate) struct Dedup {
     next_group: u32,
     /// What the scan under way has met so far.
     meeting: Vec<SeenId>,
+    /// The last record of each partition whose id was met. What is open up to there was met before.
+    met: BTreeMap<PartitionIndex, Offset>,
 }
 
 impl Dedup {
-    /// Whether a record repeats the id of an earlier one. If not, its id is remembered.
+    /// Whether an open record repeats the id of one that was met before it. If not, its id is remembered.
     pub(crate) fn is_duplicate(
         &mut self,
         partition: PartitionIndex,
-        seen: SeenId,
+        record: SeenId,
         window_ms: u64,
     ) -> bool {
-        if let Some(earlier) = self.seen.get(&seen.id) {
-            if (earlier.partition, earlier.offset) == (partition, seen.offset) {
-                return false;
-            }
-            let end = earlier.timestamp.saturating_add(window_ms as i64);
-            if seen.timestamp < end {
-                return true;
-            }
+        let last_met = self.met.get(&partition);
+        if last_met.is_some_and(|last| record.offset <= *last) {
+            return false;
         }
-        self.remember(partition, seen);
-        self.meeting.push(seen);
+        let known = self.seen.get(&record.id);
+        if known.is_some_and(|known| known.is_repeated_by(partition, &record, window_ms)) {
+            return true;
+        }
+        self.remember(partition, record);
+        self.meeting.push(record);
         false
     }
 
@@ -118,6 +132,7 @@ impl Dedup {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self, writes: &mut Vec<Write>) {
+        self.met.clear();
         while !self.groups.is_empty() {
             self.drop_first(writes);
         }
@@ -134,14 +149,19 @@ impl Dedup {
             + groups
     }
 
-    fn remember(&mut self, partition: PartitionIndex, seen: SeenId) {
+    fn remember(&mut self, partition: PartitionIndex, record: SeenId) {
+        let last_met = self.met.entry(partition).or_insert(record.offset);
+        *last_met = record.offset.max(*last_met);
+        let known = self.seen.get(&record.id);
+        if known.is_some_and(|known| record.timestamp < known.timestamp) {
+            return;
+        }
         self.seen.insert(
-            seen.id,
+            record.id,
             Seen {
                 partition,
                 group: self.next_group,
-                offset: seen.offset,
-                timestamp: seen.timestamp,
+                timestamp: record.timestamp,
             },
         );
     }
@@ -163,7 +183,7 @@ impl Dedup {
             return;
         };
         for id in &group.ids {
-            // Beyond the window the id may have come again, and then belongs to a later group.
+            // Beyond the window the id may have come again, and then belongs to another group.
             if self
                 .seen
                 .get(id)

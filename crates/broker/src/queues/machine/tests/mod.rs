@@ -1,5 +1,6 @@
 //! The machine, by transcripts and by properties.
 
+mod dedup;
 mod everything;
 mod log;
 mod model;

@@ -100,7 +100,7 @@ pub struct KeyPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthPolicy {
-    /// Records that are not finished, leased ones included.
+    /// Records that are not finished, leased ones included. With a filter or deduplication only those that were looked at.
     pub records_max: u64,
     /// What happens beyond.
     pub overflow: Overflow,
@@ -186,6 +186,21 @@ impl QueuePolicy {
             || self.keys.is_some()
             || self.dedup_window_ms.is_some()
             || self.filtered
+    }
+
+    /// Whether a look at records may find that the queue does not want them, so that they are none of its length before.
+    pub(crate) fn may_not_want_records(&self) -> bool {
+        self.filtered || self.dedup_window_ms.is_some()
+    }
+
+    /// How far the queue looks ahead. One that does not know its length before it has looked at its records looks beyond
+    /// the greatest, or it would not find out that it is too long.
+    pub(crate) fn looks_ahead(&self) -> usize {
+        let beyond = self.length.filter(|_| self.may_not_want_records());
+        let beyond = beyond.map_or(0, |length| {
+            usize::try_from(length.records_max).unwrap_or(usize::MAX)
+        });
+        self.window_records.saturating_add(beyond)
     }
 
     /// Whether records that were looked at under `earlier` have to be looked at again.

@@ -241,7 +241,7 @@ impl Queue {
     /// Asks for as much to look at as the window has room for.
     fn ask_for_scans(&mut self, effects: &mut Effects) {
         self.sum_up();
-        let window = self.policy.window_records;
+        let window = self.policy.looks_ahead();
         // However full the window is with other partitions' records, each has a share of its own.
         let share = (window / self.partitions.len().max(1)).max(1);
         for _ in 0..self.hungry.len() {

@@ -8,7 +8,7 @@ use super::bits::lowest;
 use super::effect::{DeathReason, Effects};
 use super::flow::{Fate, Word};
 use super::run::{Part, gather};
-use super::{Queue, Timer};
+use super::{Partition, Queue, Timer};
 use crate::queues::ids::PartitionIndex;
 use crate::queues::policy::Overflow;
 
@@ -31,11 +31,12 @@ impl Queue {
         self.conclude(now, effects);
     }
 
-    /// Whether so many more records may be added, for whoever adds them and can be refused.
+    /// Whether so many more records may be added, for whoever adds them and can be refused. If a look at records may end
+    /// them, those that were not looked at do not count.
     pub fn has_room(&self, records: u64) -> bool {
         match self.policy.length {
             Some(length) if length.overflow == Overflow::Refuse => {
-                self.open().saturating_add(records) <= length.records_max
+                self.length().saturating_add(records) <= length.records_max
             }
             _ => true,
         }
@@ -51,7 +52,7 @@ impl Queue {
             return;
         }
         let excess = self
-            .open()
+            .length()
             .saturating_sub(self.dying())
             .saturating_sub(length.records_max);
         if excess > QUEUE_OVERFLOW_RECORDS_PER_STEP {
@@ -59,7 +60,7 @@ impl Queue {
         }
         let mut excess = excess.min(QUEUE_OVERFLOW_RECORDS_PER_STEP);
         while excess > 0 {
-            let idle = |partition: &&super::Partition| partition.open() - partition.leased;
+            let idle = |partition: &&Partition| self.length_of(partition) - partition.leased;
             let fullest = self.partitions.iter().max_by_key(idle);
             let Some(index) = fullest.filter(|one| idle(one) > 0).map(|one| one.index) else {
                 return;
@@ -78,10 +79,22 @@ impl Queue {
         effects: &mut Effects,
     ) -> u64 {
         let partition = &self.partitions[index as usize];
+        let only_met = self.policy.may_not_want_records();
+        let to = if only_met {
+            partition.met_end()
+        } else {
+            partition.end
+        };
         let mut left = count;
         let mut oldest: Vec<Word> = Vec::new();
-        for (chunk, word, mask) in partition.idle_words(partition.end) {
+        for (chunk, word, mut mask) in partition.idle_words(to) {
+            if only_met {
+                mask &= partition.known(chunk, word);
+            }
             let mask = lowest(mask, u32::try_from(left).unwrap_or(u32::MAX));
+            if mask == 0 {
+                continue;
+            }
             oldest.push((chunk, word, mask));
             left -= u64::from(mask.count_ones());
             if left == 0 {
@@ -105,7 +118,17 @@ impl Queue {
         count - left
     }
 
-    fn open(&self) -> u64 {
-        self.partitions.iter().map(super::Partition::open).sum()
+    /// How many records count.
+    fn length(&self) -> u64 {
+        let partitions = self.partitions.iter();
+        partitions.map(|partition| self.length_of(partition)).sum()
+    }
+
+    fn length_of(&self, partition: &Partition) -> u64 {
+        if self.policy.may_not_want_records() {
+            partition.met()
+        } else {
+            partition.open()
+        }
     }
 }

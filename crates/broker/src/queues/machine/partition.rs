@@ -22,7 +22,7 @@ use super::chunk::{Chunk, ChunkSlot};
 use super::flow::Word;
 use super::history::History;
 use super::keys::KeyOrder;
-use super::run::{Part, Run, bit_of, chunk_of, chunks_of};
+use super::run::{Part, Run, bit_of, chunk_of, chunks_of, offset_at};
 use super::write::Write;
 use crate::queues::ids::PartitionIndex;
 
@@ -110,6 +110,18 @@ impl Partition {
     /// Records that are not finished.
     pub(crate) fn open(&self) -> u64 {
         (self.end - self.low) as u64 - self.done_beyond_low
+    }
+
+    /// Those of them that a scan or a delivery has met.
+    pub(crate) fn met(&self) -> u64 {
+        let ready: u64 = self.ready.iter().map(|count| u64::from(*count)).sum();
+        ready + self.leased + self.parked
+    }
+
+    /// No record from here on has been met.
+    pub(crate) fn met_end(&self) -> Offset {
+        let touched = offset_at(self.first_chunk + self.chunks.len() as i64, 0);
+        touched.min(self.end)
     }
 
     /// Records that were looked at and wait for nothing but a consumer or their key: what the window bounds.

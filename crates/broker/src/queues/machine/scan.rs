@@ -108,6 +108,9 @@ impl Queue {
                 partition.scan = partition.scan.max(to);
             }
             self.remember_ids(index, now, effects);
+            if self.policy.may_not_want_records() {
+                self.shorten(now, effects);
+            }
         }
         self.whet(index);
         self.conclude(now, effects);

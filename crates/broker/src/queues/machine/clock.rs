@@ -35,7 +35,10 @@ impl Queue {
     fn fire(&mut self, timer: Timer, now: TimestampMs, effects: &mut Effects) {
         self.once.retain(|once| *once != timer);
         match timer {
-            Timer::Lease(slot) => self.end_lease(slot, None, now, effects),
+            Timer::Lease(slot) => {
+                let left = self.end_lease(slot, None, now, effects);
+                self.totals.timed_out += u64::from(left);
+            }
             Timer::Resting(slot) => self.rested(slot, now, effects),
             Timer::Due {
                 partition,

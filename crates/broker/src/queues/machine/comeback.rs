@@ -22,21 +22,22 @@ pub(super) struct Kin {
 }
 
 impl Queue {
-    /// A piece of a lease has ended without an answer for what it still holds. Its timer is no longer set.
+    /// A piece of a lease has ended without an answer for what it still holds. Its timer is no longer set. Says how many
+    /// records that were.
     pub(super) fn end_lease(
         &mut self,
         slot: u32,
         delay_ms: Option<u64>,
         now: TimestampMs,
         effects: &mut Effects,
-    ) {
+    ) -> u32 {
         let Some(lease) = self.close_lease(slot, effects) else {
-            return;
+            return 0;
         };
-        self.totals.timed_out += u64::from(lease.left);
         for part in &lease.parts {
             self.come_back(part, (lease.number, lease.granted), delay_ms, now, effects);
         }
+        lease.left
     }
 
     /// Delivered records that are not done: they rest and are delivered again, or are dead if that was the last time.

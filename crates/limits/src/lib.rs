@@ -302,6 +302,18 @@ pub const QUEUE_PRIORITIES: usize = 10;
 /// record in it costs some bits, with order by key about a hundred bytes.
 pub const QUEUE_WINDOW_RECORDS_DEFAULT: usize = 120_000;
 
+/// The furthest a queue looks ahead, in records: with order by key a gigabyte of memory.
+pub const QUEUE_WINDOW_RECORDS_MAX: usize = 10_000_000;
+
+/// Records that a queue takes in at one look at the log: what one event sorts, and some ten megabytes beside it.
+pub const QUEUE_SCAN_RECORDS_MAX: usize = 100_000;
+
+/// Bytes of the log that a queue reads at one look, so that large records do not keep others waiting.
+pub const QUEUE_SCAN_BYTES_MAX: usize = 64 << 20;
+
+/// The longest time that a queue's policy may name: ten years of 365 days. More is a mistake, or an overflow.
+pub const QUEUE_POLICY_MS_MAX: u64 = 10 * 365 * 86_400_000;
+
 /// Records that one queue keeps a timer for because their own time has not come, at 32 bytes each; beyond, the scan waits.
 pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
 

@@ -1,5 +1,6 @@
 //! Why something about a queue is refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::BrokerError;
@@ -21,7 +22,7 @@ pub enum QueueError {
     InvalidName(Arc<str>),
     /// The policy asks for something that cannot be.
     #[error("{0}")]
-    InvalidPolicy(&'static str),
+    InvalidPolicy(Cow<'static, str>),
     /// Too many queues.
     #[error("there are {0} queues, as many as may be; delete some first")]
     TooManyQueues(usize),

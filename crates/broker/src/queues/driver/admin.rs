@@ -8,6 +8,7 @@ use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability};
 
 use super::QueueHandle;
+use super::check::check_policy;
 use super::read::{Found, Message, read};
 use crate::error::BrokerError;
 use crate::queues::definition::{self, QueueDefinition};
@@ -161,7 +162,7 @@ impl QueueHandle {
         let broker = &self.broker;
         let current = self.definition();
         policy.filtered = current.filter.is_some();
-        super::create::check_policy(&policy)?;
+        check_policy(&policy)?;
         if policy.dead_letters {
             broker
                 .ensure_dead_letters(&current.dead_letter_topic)

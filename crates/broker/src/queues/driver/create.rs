@@ -10,6 +10,7 @@ use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability, Ticket};
 
 use super::cell::Cell;
+use super::check::check_policy;
 use super::keeper::keep;
 use super::{QueueHandle, Queues};
 use crate::broker::Broker;
@@ -325,25 +326,4 @@ pub(super) fn may_refuse(policy: &QueuePolicy) -> bool {
     policy
         .length
         .is_some_and(|length| length.overflow == Overflow::Refuse)
-}
-
-pub(super) fn check_policy(policy: &QueuePolicy) -> Result<(), QueueError> {
-    let invalid = |why| Err(QueueError::InvalidPolicy(why));
-    if policy.window_records == 0 {
-        return invalid("window_records is at least 1");
-    }
-    if policy.retry.jitter_percent > 100 {
-        return invalid("retry.jitter_percent is at most 100");
-    }
-    if policy.in_flight_max == Some(0) {
-        return invalid("in_flight_max is at least 1; pause the queue to deliver nothing");
-    }
-    if policy.dead_letter_expired && !policy.dead_letters {
-        return invalid("dead_letter_expired needs dead_letters");
-    }
-    let overflow = policy.length.map(|length| length.overflow);
-    if overflow == Some(Overflow::DeadLetterOldest) && !policy.dead_letters {
-        return invalid("length.overflow dead_letter_oldest needs dead_letters");
-    }
-    Ok(())
 }

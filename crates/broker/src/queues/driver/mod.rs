@@ -14,6 +14,7 @@
 mod admin;
 mod bury;
 mod cell;
+mod check;
 mod create;
 mod holders;
 mod index;

@@ -62,7 +62,7 @@ impl QueueHandle {
         let until = self
             .broker
             .now()
-            .saturating_add(spec.wait.as_millis() as i64);
+            .saturating_add(i64::try_from(spec.wait.as_millis()).unwrap_or(i64::MAX));
         loop {
             let mut request = self.request(spec, until)?;
             let Ok(delivery) = (&mut request.answer).await else {

@@ -2,7 +2,9 @@
 
 use std::hash::Hasher;
 
-use millstream_limits::BATCH_DECOMPRESSED_BYTES_MAX;
+use millstream_limits::{
+    BATCH_DECOMPRESSED_BYTES_MAX, QUEUE_SCAN_BYTES_MAX, QUEUE_SCAN_RECORDS_MAX,
+};
 use millstream_record::{Batch, Codec, Offset, Record, TimestampMs};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
@@ -15,6 +17,13 @@ use crate::filter::Filter;
 use crate::headers;
 use crate::queues::machine::{Content, Effects, ScanRequest, ScannedBatch, ScannedRecord};
 use crate::topics::PartitionHandle;
+
+/// What one look at the log may still take in: no more than was asked for, or than is good for others that wait. What is
+/// left is asked for again.
+struct Room {
+    records: usize,
+    bytes: usize,
+}
 
 /// A batch that was looked at.
 struct Seen {
@@ -40,9 +49,10 @@ impl Cell {
         request: ScanRequest,
     ) -> Result<(), BrokerError> {
         let filter = self.definition().filter.clone();
-        let (mut at, mut seen, mut count) = (request.from, Vec::new(), 0);
+        let (mut at, mut seen) = (request.from, Vec::new());
+        let mut room = Room::for_records(request.records);
         let mut log_start = None;
-        while count < request.records {
+        while room.is_left() {
             let fetched = match fetch(broker, partition, at).await {
                 Ok(fetched) => fetched,
                 Err(BrokerError::OffsetOutOfRange {
@@ -71,10 +81,11 @@ impl Cell {
                 break;
             }
             for bytes in fetched.slices {
+                room.spend(0, bytes.len());
                 for batch in millstream_record::Batches::new(bytes) {
                     let batch = look_at(broker, batch?, request.decode, filter.as_ref()).await;
                     at = at.max(batch.last.next());
-                    count += batch.count();
+                    room.spend(batch.count(), 0);
                     seen.push(batch);
                 }
             }
@@ -115,6 +126,24 @@ impl Cell {
     /// The promise of what can be found out again, or be done again.
     pub(super) fn unsynced(&self) -> millstream_store::Durability {
         self.durability.min(millstream_store::Durability::Os)
+    }
+}
+
+impl Room {
+    fn for_records(records: usize) -> Self {
+        Self {
+            records: records.min(QUEUE_SCAN_RECORDS_MAX),
+            bytes: QUEUE_SCAN_BYTES_MAX,
+        }
+    }
+
+    fn is_left(&self) -> bool {
+        self.records > 0 && self.bytes > 0
+    }
+
+    fn spend(&mut self, records: usize, bytes: usize) {
+        self.records = self.records.saturating_sub(records);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
@@ -210,4 +239,26 @@ fn key_hash(key: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(key);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_is_bounded_by_what_is_asked_for_by_records_and_by_bytes() {
+        let mut few = Room::for_records(3);
+        few.spend(2, 1_000);
+        assert!(few.is_left());
+        few.spend(2, 1_000);
+        assert!(!few.is_left());
+        let mut many = Room::for_records(usize::MAX);
+        many.spend(QUEUE_SCAN_RECORDS_MAX - 1, 1_000);
+        assert!(many.is_left());
+        many.spend(1, 0);
+        assert!(!many.is_left());
+        let mut large = Room::for_records(usize::MAX);
+        large.spend(0, QUEUE_SCAN_BYTES_MAX);
+        assert!(!large.is_left());
+    }
 }

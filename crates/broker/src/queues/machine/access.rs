@@ -3,7 +3,7 @@
 use millstream_record::TimestampMs;
 
 use super::effect::Effects;
-use super::{Queue, Timer};
+use super::{Queue, Timer, later};
 use crate::queues::ids::ConsumerId;
 use crate::queues::policy::Access;
 
@@ -92,8 +92,6 @@ impl Queue {
     }
 
     fn idle_from(&self, active: Active) -> TimestampMs {
-        active
-            .last_seen
-            .saturating_add(self.policy.consumer_idle_ms as i64)
+        later(active.last_seen, self.policy.consumer_idle_ms)
     }
 }

@@ -2,13 +2,13 @@
 
 use millstream_record::{Offset, TimestampMs};
 
-use super::Queue;
 use super::bury::Past;
 use super::effect::{DeathReason, Effects};
 use super::history::Span;
 use super::partition::Partition;
 use super::receive::words_of_part;
 use super::run::{Part, Run};
+use super::{Queue, later};
 use crate::queues::ids::LeaseNumber;
 
 /// Neighbours with the same past. Between the first and the last lie only finished ones.
@@ -139,7 +139,7 @@ impl Queue {
             let random = self.number(now);
             self.policy.retry.delay_ms(attempts, random)
         });
-        now.saturating_add(i64::try_from(delay_ms).unwrap_or(i64::MAX))
+        later(now, delay_ms)
     }
 
     /// Writes the past of records down. They are due again at `due`.

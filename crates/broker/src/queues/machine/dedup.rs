@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use millstream_limits::QUEUE_DEDUP_IDS_MAX;
 use millstream_record::{Offset, TimestampMs};
 
+use super::later;
 use super::write::{IdsImage, SeenId, Write};
 use crate::queues::ids::PartitionIndex;
 
@@ -118,7 +119,7 @@ impl Dedup {
     /// Forgets groups that cannot matter to records of `horizon` or later.
     pub(crate) fn forget(&mut self, horizon: TimestampMs, window_ms: u64, writes: &mut Vec<Write>) {
         while let Some(group) = self.groups.front()
-            && group.newest.saturating_add(window_ms as i64) <= horizon
+            && later(group.newest, window_ms) <= horizon
         {
             self.drop_first(writes);
         }
@@ -127,7 +128,7 @@ impl Dedup {
     /// When the oldest group is older than the window.
     pub(crate) fn next_expiry(&self, window_ms: u64) -> Option<TimestampMs> {
         let oldest = self.groups.front()?;
-        Some(oldest.newest.saturating_add(window_ms as i64))
+        Some(later(oldest.newest, window_ms))
     }
 
     /// Forgets everything.

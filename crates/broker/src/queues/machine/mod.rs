@@ -166,6 +166,11 @@ const _: () = assert!(
     "a timer and its links take 32 bytes"
 );
 
+/// So much later, stopping at the end of time.
+fn later(time: TimestampMs, by_ms: u64) -> TimestampMs {
+    time.saturating_add(i64::try_from(by_ms).unwrap_or(i64::MAX))
+}
+
 impl Queue {
     /// What the queue is told to do.
     pub fn policy(&self) -> &QueuePolicy {

@@ -2,6 +2,7 @@
 
 use millstream_record::TimestampMs;
 
+use super::later;
 use crate::queues::policy::RatePolicy;
 
 /// Tokens are counted in thousandths, so that a millisecond is worth a whole number of them at any rate.
@@ -39,7 +40,7 @@ impl Bucket {
     pub(crate) fn next_token(&self, policy: RatePolicy, now: TimestampMs) -> TimestampMs {
         let missing = TOKEN.saturating_sub(self.thousandths);
         let wait_ms = missing.div_ceil(policy.per_second.get().into());
-        now.saturating_add(wait_ms as i64)
+        later(now, wait_ms)
     }
 }
 

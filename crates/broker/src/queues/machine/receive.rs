@@ -8,7 +8,7 @@ use super::flow::Word;
 use super::run::Part;
 use super::waiting::{Patience, Receive, Waiter};
 use super::write::{LeaseImage, Write};
-use super::{Queue, Timer};
+use super::{Queue, Timer, later};
 use crate::queues::ids::{ConsumerId, LeaseNumber, RequestToken};
 use crate::queues::policy::Access;
 
@@ -242,7 +242,7 @@ impl Queue {
     ) {
         let number = self.last_lease.next();
         self.last_lease = number;
-        let deadline = now.saturating_add(i64::try_from(request.visibility_ms).unwrap_or(i64::MAX));
+        let deadline = later(now, request.visibility_ms);
         let image = LeaseImage {
             number,
             piece: 0,

@@ -3,7 +3,6 @@
 use millstream_record::TimestampMs;
 use smallvec::SmallVec;
 
-use super::Queue;
 use super::effect::Effects;
 use super::flow::{Fate, Word, word_of};
 use super::leases::{Holding, Lease};
@@ -11,6 +10,7 @@ use super::receipts::{Claim, ReceiptError};
 use super::receive::words_of_part;
 use super::run::{Part, Run, gather};
 use super::write::{LeaseImage, Write};
+use super::{Queue, later};
 use crate::queues::ids::{LeaseNumber, PartitionIndex, Receipt};
 
 /// When a record that is given back is delivered again.
@@ -189,7 +189,7 @@ impl Queue {
         answers: &mut Answers,
         effects: &mut Effects,
     ) {
-        let deadline = now.saturating_add(i64::try_from(visibility_ms).unwrap_or(i64::MAX));
+        let deadline = later(now, visibility_ms);
         let mut group = Group::default();
         for receipt in receipts {
             let held = self.take_held(receipt);

@@ -12,7 +12,7 @@ use super::keys::Entry;
 use super::run::{Part, Run, offset_at};
 use super::scan::{ScannedRecord, words_between};
 use super::write::SeenId;
-use super::{Queue, Timer};
+use super::{Queue, Timer, later};
 use crate::queues::ids::PartitionIndex;
 
 impl Queue {
@@ -218,14 +218,14 @@ impl Queue {
             _ if was_delivered => TimestampMs(i64::MIN),
             Some(at) => at,
             None if self.policy.delay_ms == 0 => TimestampMs(i64::MIN),
-            None => record.timestamp.saturating_add(self.policy.delay_ms as i64),
+            None => later(record.timestamp, self.policy.delay_ms),
         }
     }
 
     fn expiry(&self, record: &ScannedRecord) -> Option<TimestampMs> {
         let own = record.expires_at.filter(|_| self.policy.record_ttl);
         let ttl_ms = self.policy.ttl_ms;
-        let common = ttl_ms.map(|ttl_ms| record.timestamp.saturating_add(ttl_ms as i64));
+        let common = ttl_ms.map(|ttl_ms| later(record.timestamp, ttl_ms));
         own.into_iter().chain(common).min()
     }
 }

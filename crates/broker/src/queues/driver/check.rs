@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use millstream_catalog::TopicName;
 use millstream_limits::{QUEUE_POLICY_MS_MAX, QUEUE_WINDOW_RECORDS_MAX};
 
 use crate::queues::error::QueueError;
@@ -39,6 +40,17 @@ pub(super) fn check_policy(policy: &QueuePolicy) -> Result<(), QueueError> {
         )),
         None => Ok(()),
     }
+}
+
+/// Refuses dead letters that would come back to their queue, to die again.
+pub(super) fn check_dead_letter_topic(name: &str, own: &TopicName) -> Result<(), QueueError> {
+    if own.as_str() == name {
+        return invalid(format!(
+            "dead_letter_topic {name} is the topic that the queue reads, so that its dead letters would come back to it for \
+             ever; name another when you create the queue"
+        ));
+    }
+    Ok(())
 }
 
 fn durations_ms(policy: &QueuePolicy) -> [(&'static str, Option<u64>); 6] {

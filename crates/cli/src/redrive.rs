@@ -49,6 +49,12 @@ impl Redrive {
         }
         let moved = answer["moved"].as_u64().unwrap_or_default();
         eprintln!("{moved} messages were moved");
+        let refused = answer["refused"].as_u64().unwrap_or_default();
+        if refused > 0 {
+            eprintln!(
+                "{refused} were refused, and stay with the dead letters; the server's log says why"
+            );
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::key_index::{self, ExpectedPosition};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::metrics::Producing;
-use crate::topics::TopicHandle;
+use crate::topics::{PartitionHandle, TopicHandle};
 
 /// What a record takes in a batch beside its key, value and headers, most often.
 const RECORD_OVERHEAD_BYTES: usize = 16;
@@ -304,6 +304,36 @@ impl Broker {
         }
         composed.places = places;
         Ok(composed)
+    }
+
+    /// Makes batches of records that were in a partition before and go to its end: nothing is asked of them that was asked
+    /// when they came, and no route takes them again.
+    pub(crate) fn put_back(
+        &self,
+        partition: &PartitionHandle,
+        mut messages: Vec<NewMessage>,
+    ) -> Result<Vec<Append>, BrokerError> {
+        for message in &mut messages {
+            message.partition = Some(partition.index());
+        }
+        let topic = partition.topic();
+        let is_indexed = topic.current().settings.values().key_index;
+        let (drafts, _) = self.draft(topic, &messages, self.now())?;
+        drafts
+            .into_iter()
+            .map(|draft| {
+                let batch = draft
+                    .builder
+                    .build()
+                    .expect("a draft is begun with a record");
+                let accepted = Accepted { batch, stamp: None };
+                let mut append = append_of(accepted, partition.log.id());
+                if is_indexed {
+                    key_index::mark(&mut append, |_| true)?;
+                }
+                Ok(append)
+            })
+            .collect()
     }
 
     fn draft(

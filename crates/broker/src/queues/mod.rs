@@ -19,8 +19,8 @@ pub mod wheel;
 pub use definition::QueueDefinition;
 pub use driver::{
     BrowsedMessage, Message, NewQueue, QueueDescription, QueueHandle, QueueStats,
-    QueueSubscription, QueuesLoadError, ReceiveSpec, Received, Redrive, StartAt, Subscribe,
-    SubscriptionLink,
+    QueueSubscription, QueuesLoadError, ReceiveSpec, Received, Redrive, Redriven, StartAt,
+    Subscribe, SubscriptionLink,
 };
 pub(crate) use driver::{QueueHolders, Queues, open};
 pub use error::QueueError;

@@ -15,6 +15,8 @@ use millstream_broker::queues::{
     Subscribe,
 };
 
+use millstream_record::{Record, header};
+
 use super::*;
 
 pub(super) fn message(value: &str) -> NewMessage {
@@ -255,6 +257,12 @@ async fn a_receive_that_is_given_up_gives_back_what_it_was_sent() {
     assert_eq!(queue.describe().unwrap().waiting_requests, 0);
 }
 
+/// How many were moved, and how many refused.
+async fn redriven(queue: &QueueHandle) -> (u64, u64) {
+    let redriven = queue.redrive(&Redrive::default()).await.unwrap();
+    (redriven.moved, redriven.refused)
+}
+
 #[tokio::test]
 async fn what_fails_too_often_ends_in_the_dead_letters_and_is_redriven_once() {
     let server = Server::start().await;
@@ -298,8 +306,8 @@ async fn what_fails_too_often_ends_in_the_dead_letters_and_is_redriven_once() {
 
     let crashed = server.crashed().await;
     let queue = crashed.broker.queue("work").unwrap();
-    assert_eq!(queue.redrive(&Redrive::default()).await.unwrap(), 1);
-    assert_eq!(queue.redrive(&Redrive::default()).await.unwrap(), 0);
+    assert_eq!(redriven(&queue).await, (1, 0));
+    assert_eq!(redriven(&queue).await, (0, 0));
     assert!(dead(&crashed).await.is_empty());
     let (back, _) = queue.receive(asking(10, 5_000)).await.unwrap();
     assert_eq!(values(&back), ["bad"]);
@@ -340,7 +348,7 @@ async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {
     tokio::time::sleep(Duration::from_millis(800)).await;
 
     let before = server.broker.env().clock.wall_ms();
-    assert_eq!(queue.redrive(&Redrive::default()).await.unwrap(), 1);
+    assert_eq!(redriven(&queue).await, (1, 0));
     let (back, _) = queue.receive(asking(1, 5_000)).await.unwrap();
     assert_eq!(values(&back), ["bad"]);
     assert!(back[0].message.timestamp.get() >= before);
@@ -353,6 +361,64 @@ async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {
     assert_eq!(names, [b"colour"]);
     let totals = queue.describe().unwrap().totals;
     assert_eq!((totals.duplicates, totals.expired), (0, 0));
+}
+
+async fn bound(server: &Server, topic: &str, bytes: &str) {
+    let id = server.broker.topic(topic).unwrap().id();
+    let bound = [set("max.message.bytes", bytes)];
+    server.broker.alter_topic(id, &bound).await.unwrap();
+}
+
+/// Each of them stays with the dead letters, whole, and is moved once it can be.
+#[tokio::test]
+async fn dead_letters_that_are_refused_or_garbage_stop_no_other() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let large = "x".repeat(5_000);
+    let messages = [message("a"), message(&large), message("b")];
+    server.broker.publish(&topic, &messages).await.unwrap();
+    for received in drain(&queue, 1).await {
+        queue.reject(&[received.receipt]).await.unwrap();
+    }
+    eventually("the letters are written", async || {
+        dead(&server).await.len() == 3
+    })
+    .await;
+    let large_letter = dead(&server).await.remove(1);
+    let letters = server.broker.topic("work.dead").unwrap();
+    let letters = letters.partition(0).unwrap();
+    let mut garbage = batch(&["a", "b", "c"]).to_vec();
+    let end = garbage.len();
+    garbage[end - 20..].fill(0xee);
+    header::seal(&mut garbage);
+    let garbage = Bytes::from(garbage);
+    server.append(&letters, garbage.clone()).await.unwrap();
+    // Larger than what the dead letters take by now, too.
+    bound(&server, "orders", "1000").await;
+    bound(&server, "work.dead", "1000").await;
+
+    assert_eq!(redriven(&queue).await, (2, 2));
+    assert_eq!(values(&drain(&queue, 10).await), ["a", "b"]);
+    assert_eq!(redriven(&queue).await, (0, 1));
+    let from = letters.offsets().log_start.get();
+    let fetched = server.fetch(&letters, from).await.unwrap();
+    let mut left = Vec::new();
+    for batch in fetched.batches() {
+        for record in batch.unwrap().records(1 << 20) {
+            left.push(record.unwrap());
+        }
+    }
+    left.retain(|record| record.offset.get() >= from);
+    let has_the_bytes =
+        |record: &Record| record.value.as_ref().unwrap().get(16..) == Some(&garbage[16..]);
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().any(has_the_bytes));
+
+    bound(&server, "orders", "100000").await;
+    assert_eq!(redriven(&queue).await, (1, 0));
+    assert_eq!(values(&drain(&queue, 10).await), [large.as_str()]);
+    assert_eq!(large_letter["value"], large);
 }
 
 #[tokio::test]

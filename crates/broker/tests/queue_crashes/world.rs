@@ -10,7 +10,7 @@ use millstream_broker::queues::machine::{Answers, Retry};
 use millstream_broker::queues::policy::{Backoff, RetryPolicy};
 use millstream_broker::queues::{
     ConsumerId, NewQueue, QueueError, QueueHandle, QueuePolicy, Receipt, ReceiveSpec, Received,
-    Redrive, StartAt,
+    Redrive, Redriven, StartAt,
 };
 use millstream_broker::streams::FetchSpec;
 use millstream_broker::topics::{NewTopic, TopicHandle};
@@ -588,10 +588,11 @@ impl World {
             to: None,
         };
         match in_time("redriving", life.queue.redrive(&redrive)).await? {
-            Ok(moved) => {
+            Ok(Redriven { moved, refused: 0 }) => {
                 self.say(|| format!("redriven {moved}"));
                 self.fate.redriven += moved;
             }
+            Ok(redriven) => return Err(format!("refused letters: {redriven:?}")),
             Err(error) => drop(self.refused(life, error)?),
         }
         Ok(())

@@ -40,7 +40,7 @@ pub use self::create::{NewQueue, StartAt};
 pub use self::load::QueuesLoadError;
 pub use self::read::Message;
 pub use self::receive::{ReceiveSpec, Received};
-pub use self::redrive::Redrive;
+pub use self::redrive::{Redrive, Redriven};
 pub use self::stats::QueueStats;
 pub use self::subscription::{QueueSubscription, Subscribe, SubscriptionLink};
 

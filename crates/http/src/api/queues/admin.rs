@@ -175,10 +175,13 @@ pub(crate) struct RedriveRequest {
     to: Option<String>,
 }
 
-/// How many dead letters were moved.
+/// What became of the dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Redriven {
+    /// How many were moved.
     moved: u64,
+    /// How many their topic does not take, or cannot be decoded: they went to the end of the dead letters.
+    refused: u64,
 }
 
 /// How many messages were dropped.
@@ -315,7 +318,7 @@ pub(crate) async fn resume(
 /// Move a queue's dead letters back to where they came from, each exactly once.
 #[utoipa::path(post, path = "/v1/queues/{queue}/redrive", tag = "queues", operation_id = "redrive_queue",
     params(("queue" = String, Path, description = "The queue's name.")), request_body = RedriveRequest,
-    responses((status = 200, description = "How many were moved.", body = Redriven)))]
+    responses((status = 200, description = "What became of them.", body = Redriven)))]
 pub(crate) async fn redrive(
     State(app): State<Arc<App>>,
     InPath(name): InPath<String>,
@@ -325,8 +328,11 @@ pub(crate) async fn redrive(
     let asked: RedriveRequest = payload.json_or_default()?;
     let to = asked.to.as_deref();
     let to = to.map(|to| topics::find(&app.broker, to)).transpose()?;
-    let moved = queue.redrive(&Redrive { max: asked.max, to }).await?;
-    Ok(Json(Redriven { moved }))
+    let redriven = queue.redrive(&Redrive { max: asked.max, to }).await?;
+    Ok(Json(Redriven {
+        moved: redriven.moved,
+        refused: redriven.refused,
+    }))
 }
 
 /// A policy with what is asked for laid over it, as RFC 7396 says.

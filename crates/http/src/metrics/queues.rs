@@ -30,7 +30,7 @@ const AT_PRESENT: [Column<QueueStats>; 4] = [
     ),
 ];
 
-const HAPPENED: [Column<QueueStats>; 15] = [
+const HAPPENED: [Column<QueueStats>; 16] = [
     (
         "millstream_queue_delivered_total",
         "Deliveries, each attempt for itself.",
@@ -105,6 +105,11 @@ const HAPPENED: [Column<QueueStats>; 15] = [
         "millstream_queue_skipped_total",
         "Offsets without a message: gaps, control batches, aborted transactions.",
         |queue| queue.totals.skipped,
+    ),
+    (
+        "millstream_queue_ids_forgotten_total",
+        "Ids that deduplication forgot before their window was over, for lack of room: what repeats one is delivered.",
+        |queue| queue.totals.ids_forgotten,
     ),
 ];
 

@@ -163,6 +163,8 @@ pub(crate) struct TotalsView {
     filtered: u64,
     lost: u64,
     damaged: u64,
+    /// Ids that deduplication forgot before their window was over, for lack of room.
+    ids_forgotten: u64,
 }
 
 /// Which dead letters to move, and where to.
@@ -426,6 +428,7 @@ impl std::convert::From<Totals> for TotalsView {
             filtered: totals.filtered,
             lost: totals.lost,
             damaged: totals.damaged,
+            ids_forgotten: totals.ids_forgotten,
         }
     }
 }

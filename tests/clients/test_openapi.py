@@ -3,6 +3,7 @@ and none is of a kind that the description does not name."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from server import Server
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # Streams end when their reader has had enough, which this reader never has.
 STREAMS = "/v1/(live|ws).*"
+# Consumer groups are made by Kafka clients.
+FOR_GROUPS = {"describe_group", "delete_group"}
+HERE = Path(__file__).resolve().parent
 
 
 def run(server: Server, directory: Path, seconds: int, examples: int) -> None:
@@ -30,7 +34,14 @@ def run(server: Server, directory: Path, seconds: int, examples: int) -> None:
         "--request-timeout", "15",
         "--seed", "4", "--generation-database", "none", "--no-color",
     ]  # fmt: skip
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "", "NO_COLOR": "1"}
+    answered = directory / "answered.json"
+    told = {
+        "OPENAPI_ADDRESS": server.http or "",
+        "OPENAPI_ANSWERED": str(answered),
+        "PYTHONPATH": str(HERE),
+        "SCHEMATHESIS_HOOKS": "openapi_hooks",
+    }
+    environment = os.environ | told | {"NO_COLOR": "1"}
     with (directory / "schemathesis.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory, env=environment)
         try:
@@ -41,6 +52,9 @@ def run(server: Server, directory: Path, seconds: int, examples: int) -> None:
             code = None
     said = (directory / "schemathesis.log").read_text()
     assert code == 0, f"it ended with {code}:\n{said[-6000:]}"
+    answers = json.loads(answered.read_text())
+    never = {name for name, statuses in answers.items() if not any(status[0] == "2" for status in statuses)}
+    assert len(answers) > 30 and never <= FOR_GROUPS, f"these only ever refused: {never - FOR_GROUPS}"
 
 
 @pytest.mark.timeout(150)

@@ -15,7 +15,7 @@ use crate::refusals;
 #[openapi(
     info(
         title = "Millstream",
-        description = "Topics, records, groups, routes, queues and live feeds over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code.",
+        description = "Topics, records, groups, routes, queues and live feeds over HTTP. Whatever is refused is refused with a problem document (RFC 9457) that has a stable code; what is no HTTP, or has a head that is too large, gets a bare status.",
     ),
     paths(
         topics::list,

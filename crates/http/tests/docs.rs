@@ -113,6 +113,26 @@ async fn every_operation_of_the_description_is_there_and_may_refuse() {
     assert!(count >= 18, "{count}");
 }
 
+/// What docs/operations.md says is counted of a queue's messages is there under that name.
+#[tokio::test]
+async fn docs_operations_names_totals_that_there_are() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once("in `totals`: ").unwrap();
+    let list: String = rest.split("\n\n").take(2).collect();
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let queue = r#"{"name":"q","topic":"t"}"#;
+    assert_eq!(served.send("POST", "/v1/queues", queue).await.status, 201);
+    let totals = &served.get("/v1/queues/q").await.ok()["totals"];
+    let names = list.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = names.filter(|name| !name.contains(' ')).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        assert!(totals[name].is_u64(), "{name} is not in {totals}");
+    }
+}
+
 /// Whether `real` is what a page shows: the same, but for times, places and receipts, and for texts that are left out.
 fn same(shown: &Value, real: &Value, name: &str) -> bool {
     match (shown, real) {

@@ -163,6 +163,7 @@ pub(crate) struct TotalsView {
     filtered: u64,
     lost: u64,
     damaged: u64,
+    skipped: u64,
     /// Ids that deduplication forgot before their window was over, for lack of room.
     ids_forgotten: u64,
 }
@@ -428,6 +429,7 @@ impl std::convert::From<Totals> for TotalsView {
             filtered: totals.filtered,
             lost: totals.lost,
             damaged: totals.damaged,
+            skipped: totals.skipped,
             ids_forgotten: totals.ids_forgotten,
         }
     }

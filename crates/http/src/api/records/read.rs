@@ -156,8 +156,8 @@ struct Found {
 
 /// Read records from one partition, in order.
 ///
-/// With `Accept: application/octet-stream` and an `offset` the answer is that one record's value as it is, with the rest in
-/// headers.
+/// With `Accept: application/octet-stream` and an `offset` the answer is that one record's value as it is, with its place, its
+/// time and its key, if that can be a header, in `Millstream-` headers. The record's own headers are only in the JSON.
 #[utoipa::path(get, path = "/v1/topics/{topic}/partitions/{partition}/records", tag = "records", operation_id = "read",
     params(("topic" = String, Path, description = "The topic's name."), ("partition" = u32, Path, description = "The partition."), ReadQuery),
     responses((status = 200, description = "What there is; nothing if nothing came in time.", content((ReadSchema = "application/json"), (String = "application/octet-stream"))),

@@ -17,7 +17,7 @@ use super::message::{LiveMessage, Lost, LostReason, Source};
 use super::shared::{Shared, source_of};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::streams::{Alarm, FetchSpec, Fetched, Isolation};
+use crate::streams::{Alarm, FetchSpec, Fetched, Isolation, after_damage};
 use crate::topics::PartitionHandle;
 
 #[derive(Debug)]
@@ -149,6 +149,15 @@ impl Hub {
                     self.publish_lost(from, log_start, LostReason::Retention);
                 }
                 Some(Err(BrokerError::UnknownPartition)) | None => return self.gone(),
+                Some(Err(BrokerError::Damaged(why))) => {
+                    match after_damage(broker, &self.partition, from, &why).await {
+                        Some(after) => self.publish_lost(from, after, LostReason::Damaged),
+                        None => {
+                            let reason = BrokerError::Damaged(why).to_string();
+                            return self.end(&Disconnected::Failed(reason.into()));
+                        }
+                    }
+                }
                 Some(Err(error)) => {
                     return self.end(&Disconnected::Failed(error.to_string().into()));
                 }
@@ -220,14 +229,7 @@ impl Hub {
             state.forget();
             Arc::clone(&state.members)
         };
-        let lost = Lost {
-            topic: self.partition.topic().name().clone(),
-            partition: self.partition.index(),
-            from,
-            to,
-            reason,
-            source: self.source,
-        };
+        let lost = Lost::of(&self.partition, from, to, reason);
         for member in members.iter() {
             member.offer_lost(self.source, lost.clone());
         }

@@ -11,13 +11,13 @@ use millstream_record::{Offset, Record};
 use super::decode::{Found, walk};
 use super::error::LiveError;
 use super::machine::Entry;
-use super::message::LiveMessage;
+use super::message::{LiveMessage, Lost, LostReason};
 use super::registry::LatestMemory;
 use super::shared::source_of;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::filter::Filter;
-use crate::streams::{FetchSpec, Fetched, Isolation};
+use crate::streams::{FetchSpec, Fetched, Isolation, after_damage};
 use crate::topics::PartitionHandle;
 
 /// The latest records that were found so far, of one subscription.
@@ -80,6 +80,14 @@ impl Latest {
                 // What retention has taken meanwhile is nobody's latest any more.
                 Some(Err(BrokerError::OffsetOutOfRange { log_start, .. })) if from < log_start => {
                     from = log_start;
+                    continue;
+                }
+                Some(Err(BrokerError::Damaged(why))) => {
+                    let after = after_damage(broker, partition, from, &why).await;
+                    let after = after.ok_or(BrokerError::Damaged(why))?;
+                    let lost = Lost::of(partition, from, after, LostReason::Damaged);
+                    self.entries.push(Entry::Lost(lost));
+                    from = after;
                     continue;
                 }
                 Some(Err(error)) => return Err(error.into()),

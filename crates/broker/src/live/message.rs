@@ -7,6 +7,8 @@ use millstream_catalog::TopicName;
 use millstream_record::{Headers, Offset, Record, TimestampMs};
 
 use super::error::Disconnected;
+use super::shared::source_of;
+use crate::topics::PartitionHandle;
 
 /// What a message costs beside its bytes: itself, and its place in a buffer.
 const OVERHEAD_BYTES: usize = 256;
@@ -96,6 +98,24 @@ pub struct Lost {
     pub(super) source: Source,
 }
 
+impl Lost {
+    pub(super) fn of(
+        partition: &PartitionHandle,
+        from: Offset,
+        to: Offset,
+        reason: LostReason,
+    ) -> Self {
+        Self {
+            topic: partition.topic().name().clone(),
+            partition: partition.index(),
+            from,
+            to,
+            reason,
+            source: source_of(partition),
+        }
+    }
+}
+
 /// Why records are lost to a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostReason {
@@ -103,4 +123,6 @@ pub enum LostReason {
     Retention,
     /// What is stored cannot be decoded.
     Undecodable,
+    /// What is stored is damaged, and cannot be read.
+    Damaged,
 }

@@ -22,7 +22,7 @@ use super::spec::{Start, SubscribeSpec, Topics};
 use super::token::ResumeToken;
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, OffsetQuery};
+use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, OffsetQuery, after_damage};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 /// A live subscription. Dropping it ends it.
@@ -114,7 +114,7 @@ impl Subscription {
     }
 
     /// Where it stands: another subscription to the same topics that resumes there gets everything that this one has
-    /// not delivered, as far as it is retained. There is no such place while the latest records of keys are being
+    /// not delivered and wants, as far as it is retained. There is no such place while the latest records of keys are being
     /// delivered, nor in a subscription to more than `LIVE_TOKEN_POSITIONS_MAX` partitions.
     pub fn position(&self) -> Option<ResumeToken> {
         if self.latest.is_some() {
@@ -153,8 +153,12 @@ impl Subscription {
             self.shared.add(partition, from);
         }
         let (entries, memory) = latest.finish();
+        let is_record = |entry: &&Entry| matches!(entry, Entry::Message(_));
+        let records = entries.iter().filter(is_record).count();
+        if records > 0 {
+            self.latest = Some((records, memory));
+        }
         if !entries.is_empty() {
-            self.latest = Some((entries.len(), memory));
             self.shared.begin_with(entries);
         }
         for (partition, from) in self.shared.behind() {
@@ -224,12 +228,21 @@ impl Subscription {
                 high_watermark,
             })) => {
                 let lost = (from < log_start)
-                    .then(|| lost(&partition, from, log_start, LostReason::Retention));
+                    .then(|| Lost::of(&partition, from, log_start, LostReason::Retention));
                 let entries = lost.map(Entry::Lost).into_iter().collect();
                 let next = from.max(log_start).min(high_watermark.max(log_start));
                 self.shared.replayed(source, entries, next);
             }
             Some(Err(BrokerError::UnknownPartition)) | None => self.shared.gone(source),
+            Some(Err(BrokerError::Damaged(why))) => {
+                match after_damage(&self.broker, &partition, from, &why).await {
+                    Some(after) => {
+                        let lost = Lost::of(&partition, from, after, LostReason::Damaged);
+                        self.shared.replayed(source, vec![Entry::Lost(lost)], after);
+                    }
+                    None => self.fail(&BrokerError::Damaged(why)),
+                }
+            }
             Some(Err(error)) => self.fail(&error),
         }
     }
@@ -282,7 +295,7 @@ fn unpack(
                 }
             }
             Found::Undecodable(from, to) => {
-                let lost = lost(partition, from, to, LostReason::Undecodable);
+                let lost = Lost::of(partition, from, to, LostReason::Undecodable);
                 entries.push(Entry::Lost(lost));
             }
         }
@@ -293,15 +306,4 @@ fn unpack(
         }
     })?;
     Ok((entries, next))
-}
-
-fn lost(partition: &PartitionHandle, from: Offset, to: Offset, reason: LostReason) -> Lost {
-    Lost {
-        topic: partition.topic().name().clone(),
-        partition: partition.index(),
-        from,
-        to,
-        reason,
-        source: source_of(partition),
-    }
 }

@@ -1,9 +1,10 @@
 //! The stream cursor: reading a partition in order from any offset, as often as one likes.
 //!
 //! [`fetch`] reads many partitions at once and waits for more, within the [`budget`] of memory that all readers share;
-//! [`offsets`] finds places by time and epoch; [`trim`] moves a partition's start. Nothing here keeps state between calls: a reader's place is the reader's own, or a group's.
+//! [`offsets`] finds places by time and epoch; [`trim`] moves a partition's start; [`damage`] is where to go on behind what cannot be read. Nothing here keeps state between calls: a reader's place is the reader's own, or a group's.
 
 mod budget;
+mod damage;
 mod fetch;
 mod gather;
 mod offsets;
@@ -11,6 +12,7 @@ mod trim;
 
 pub use budget::Held;
 pub(crate) use budget::ReadBudget;
+pub(crate) use damage::after_damage;
 pub(crate) use fetch::Alarm;
 pub use fetch::{FetchPart, FetchSpec};
 pub use gather::{EpochEnd, Fetched, FetchedPart};

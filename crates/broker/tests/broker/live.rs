@@ -368,6 +368,60 @@ async fn a_batch_that_cannot_be_decoded_is_told_and_passed() {
     }
 }
 
+/// Damage to what is stored costs a reader what is damaged, once, wherever it begins.
+#[tokio::test]
+async fn stored_records_that_are_damaged_are_told_and_passed() {
+    let server = Server::start().await;
+    let partition = server.partition("t", &[]).await;
+    let filler = "x".repeat(5_000);
+    for n in 0..100 {
+        let value = format!("{n} {filler}");
+        server.append(&partition, batch(&[&value])).await.unwrap();
+    }
+    drop(partition);
+    let server = server.restart_after(damage_packs).await;
+    let spec = from(Start::Earliest, named("t"));
+    let mut subscription = server.broker.subscribe(spec).await.unwrap();
+    let (mut next_offset, mut damaged) = (Offset(0), None);
+    while next_offset < Offset(100) {
+        match next(&mut subscription).await {
+            LiveItem::Record(message) => {
+                assert_eq!(message.offset, next_offset);
+                next_offset = message.offset.next();
+            }
+            LiveItem::Lost(lost) => {
+                assert_eq!((lost.from, lost.reason), (next_offset, LostReason::Damaged));
+                next_offset = lost.to;
+                assert_eq!(damaged.replace((lost.from, lost.to)), None);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (damaged, after) = damaged.expect("something is damaged");
+    assert_eq!(
+        damaged.next(),
+        after,
+        "only the batch that is damaged is lost"
+    );
+    // It goes on with what comes.
+    let topic = server.broker.topic("t").unwrap();
+    publish(&server, &topic, &["later"]).await;
+    assert_eq!(texts(&mut subscription, 1).await, ["later"]);
+
+    let spec = from(Start::Offsets(vec![(0, damaged)]), named("t"));
+    let mut resumed = server.broker.subscribe(spec).await.unwrap();
+    assert!(matches!(next(&mut resumed).await, LiveItem::Lost(lost) if lost.to == after));
+    assert_eq!(record(&mut resumed).await.offset, after);
+
+    let spec = from(Start::LatestPerKey, named("t"));
+    let mut latest = server.broker.subscribe(spec).await.unwrap();
+    assert!(matches!(next(&mut latest).await, LiveItem::Lost(lost) if lost.to == after));
+    assert_eq!(record(&mut latest).await.offset, Offset(99));
+    assert_eq!(texts(&mut latest, 1).await, ["later"]);
+    publish(&server, &topic, &["last"]).await;
+    assert_eq!(texts(&mut latest, 1).await, ["last"]);
+}
+
 #[tokio::test]
 async fn a_subscription_ends_with_its_topic_and_with_the_server() {
     let server = Server::start().await;

@@ -72,8 +72,14 @@ impl Server {
 
     /// Stops in order and starts again.
     async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// The same, with something done to the directory in between.
+    async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
         self.broker.shutdown().await.unwrap();
         drop(self.broker);
+        change(self.directory.path());
         Self {
             broker: open(&self.directory).await,
             directory: self.directory,
@@ -123,6 +129,17 @@ impl Server {
 
     async fn values(&self, partition: &PartitionHandle, from: i64) -> Vec<String> {
         values(&self.fetch(partition, from).await.unwrap())
+    }
+}
+
+/// Spoils each pack in the middle, and so in the middle of some batch.
+fn damage_packs(directory: &Path) {
+    for file in std::fs::read_dir(directory.join("packs")).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 10].fill(0x55);
+        std::fs::write(&path, bytes).unwrap();
     }
 }
 

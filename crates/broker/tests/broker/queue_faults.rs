@@ -273,21 +273,7 @@ async fn stored_messages_that_are_damaged_are_counted_and_passed_over() {
     }
     let some = receive(&queue, 10).await;
     drop((queue, partition));
-    server.broker.shutdown().await.unwrap();
-    let Server { broker, directory } = server;
-    drop(broker);
-    // In the middle of the pack, and so in the middle of some batch.
-    for file in std::fs::read_dir(directory.path().join("packs")).unwrap() {
-        let path = file.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle..middle + 10].fill(0x55);
-        std::fs::write(&path, bytes).unwrap();
-    }
-    let server = Server {
-        broker: open(&directory).await,
-        directory,
-    };
+    let server = server.restart_after(damage_packs).await;
     let queue = server.broker.queue("work").unwrap();
     ack(&queue, &some).await;
     let rest = drain(&queue, 50).await;

@@ -15,6 +15,8 @@ use crate::queues::ids::PartitionIndex;
 use crate::streams::{FetchPart, FetchSpec, Fetched, FetchedPart, Held, Isolation};
 use crate::topics::{PartitionHandle, TopicHandle};
 
+pub(super) use crate::streams::after_damage;
+
 /// How much is read at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -166,23 +168,6 @@ fn spec(partition: &PartitionHandle, from: Offset, bytes: usize) -> FetchSpec {
 fn only(mut parts: Vec<FetchedPart>) -> Result<Fetched, BrokerError> {
     let part = parts.pop().ok_or(BrokerError::UnknownPartition)?;
     part.result
-}
-
-/// Where the log can be read again after damage, which is told.
-pub(super) async fn after_damage(
-    broker: &Broker,
-    partition: &PartitionHandle,
-    at: Offset,
-    why: &str,
-) -> Option<Offset> {
-    let log = Arc::clone(&partition.log);
-    let look = move || log.after_damage(at);
-    let after = broker.inner.blocking.run(look).await?;
-    tracing::error!(
-        ?partition, from = %at, to = %after, why,
-        "stored messages are damaged: queues go on behind them; run `millstream doctor`"
-    );
-    Some(after)
 }
 
 /// Takes what is wanted out of a slice of whole batches.

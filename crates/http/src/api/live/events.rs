@@ -117,6 +117,7 @@ pub(crate) fn lost_json(lost: &Lost) -> Bytes {
     json.text(match lost.reason {
         LostReason::Retention => "retention",
         LostReason::Undecodable => "undecodable",
+        LostReason::Damaged => "damaged",
     });
     json.raw("}");
     json.into_bytes()

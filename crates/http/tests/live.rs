@@ -350,6 +350,36 @@ async fn silence_is_broken_by_comments() {
 }
 
 #[tokio::test]
+async fn a_reader_is_told_how_far_its_filter_has_come() {
+    let served = Served::start_with(HttpSettings {
+        keep_alive: Duration::from_millis(50),
+        ..HttpSettings::default()
+    })
+    .await;
+    served.topic("t", 1).await;
+    let path = "/v1/live?topic=t&filter=%7B%22key%22%3A%7B%22equals%22%3A%22b%22%7D%7D";
+    let mut feed = Feed::follow(&served, path).await;
+    publish_values(&served, "t", ["left out", "too"]).await;
+    let event = feed.event().await;
+    assert_eq!(event.name, "position");
+    assert_eq!(event.json(), json!({ "position": event.id }));
+    assert!(event.id.ends_with("/0:2"), "{event:?}");
+    // Once is enough.
+    let comments = feed.comments;
+    publish(&served, "t", &json!([{"key": "b", "value": "wanted"}])).await;
+    assert_eq!(feed.values(1).await, ["wanted"]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    publish(&served, "t", &json!([{"key": "b", "value": "again"}])).await;
+    assert_eq!(feed.values(1).await, ["again"]);
+    assert!(feed.comments > comments);
+
+    let trim = "/v1/topics/t/partitions/0/records?before=2";
+    assert_eq!(served.send("DELETE", trim, "").await.status, 204);
+    let mut feed = Feed::resume(&served, path, &event.id).await;
+    assert_eq!(feed.values(2).await, ["wanted", "again"]);
+}
+
+#[tokio::test]
 async fn a_reader_that_leaves_is_forgotten() {
     let served = Served::start().await;
     served.topic("t", 1).await;

@@ -60,6 +60,13 @@ pub(super) enum Place {
     Fallen(Offset),
 }
 
+impl Place {
+    pub(super) fn next(self) -> Offset {
+        let (Self::Behind(next) | Self::Joined(next) | Self::Fallen(next)) = self;
+        next
+    }
+}
+
 /// Something to deliver.
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
@@ -254,6 +261,12 @@ impl Machine {
         self.end.get_or_insert(reason);
         self.behind.clear();
         self.effect(0)
+    }
+
+    /// Whether all that it has was delivered or told: then the reader has seen everything before each [`Place`], or did not
+    /// want it.
+    pub(super) fn is_drained(&self) -> bool {
+        self.replayed.is_empty() && self.buffer.is_empty() && self.dropped == 0
     }
 
     /// Where it is in a partition.

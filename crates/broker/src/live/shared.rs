@@ -48,7 +48,7 @@ struct State {
 #[derive(Debug)]
 struct Feed {
     partition: PartitionHandle,
-    /// The first record that was not delivered.
+    /// The first record that was neither delivered nor passed over.
     next: Offset,
 }
 
@@ -232,10 +232,11 @@ impl Shared {
 
     /// Where it stands, unless that would be longer than a token may be.
     pub(super) fn token(&self, positions_max: usize) -> Option<ResumeToken> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         if state.feeds.len() > positions_max {
             return None;
         }
+        state.pass_over();
         let feeds = state.feeds.values();
         Some(ResumeToken::new(feeds.map(|feed| {
             let partition = &feed.partition;
@@ -256,5 +257,18 @@ impl State {
             feed.next = feed.next.max(next);
         }
         step
+    }
+
+    /// Once nothing waits for the reader, it stands behind what its filter left out too: to read that again would be for
+    /// nothing, and that it is gone no loss.
+    fn pass_over(&mut self) {
+        if !self.machine.is_drained() {
+            return;
+        }
+        for (source, feed) in &mut self.feeds {
+            if let Some(place) = self.machine.place(*source) {
+                feed.next = feed.next.max(place.next());
+            }
+        }
     }
 }

@@ -474,6 +474,61 @@ async fn a_position_resumes_after_a_restart_without_loss() {
     assert_eq!(seen, ["b", "c", "d"]);
 }
 
+/// What a filter leaves out was seen: it is neither read again nor lost when it goes.
+#[tokio::test]
+async fn a_position_is_behind_what_a_filter_left_out() {
+    let server = Server::start().await;
+    let topic = server.topic("t", 2, &[]).await;
+    let partitions = topic.partitions();
+    let spec = SubscribeSpec {
+        filter: Some(Filter::parse(r#"{"key":{"equals":"other"}}"#).unwrap()),
+        ..named("t")
+    };
+    let mut live = server.broker.subscribe(spec.clone()).await.unwrap();
+    server.publish(&partitions[0], &["a", "b", "c"]).await;
+    server.publish(&partitions[1], &["d"]).await;
+    silence(&mut live).await;
+    let position = live.position().unwrap();
+    // The same from the log.
+    let earliest = from(Start::Earliest, spec.clone());
+    let mut replayed = server.broker.subscribe(earliest).await.unwrap();
+    silence(&mut replayed).await;
+    assert_eq!(replayed.position().unwrap(), position);
+
+    let all = DeleteBefore::Offset(Offset(3));
+    let deleted = server.broker.delete_records(&partitions[0], all).await;
+    deleted.unwrap();
+    let resume = from(Start::Resume(position.clone()), spec);
+    let mut resumed = server.broker.subscribe(resume).await.unwrap();
+    silence(&mut resumed).await;
+    assert_eq!(resumed.position().unwrap(), position);
+}
+
+/// What waits for the reader has not been seen.
+#[tokio::test]
+async fn a_position_is_before_what_was_not_delivered() {
+    let server = Server::start().await;
+    let topic = server.topic("t", 1, &[]).await;
+    let spec = SubscribeSpec {
+        filter: Some(Filter::parse(r#"{"key":{"equals":"a"}}"#).unwrap()),
+        credit: 1,
+        ..named("t")
+    };
+    let mut live = server.broker.subscribe(spec.clone()).await.unwrap();
+    publish(&server, &topic, &["b1", "a1", "b2", "a2", "b3"]).await;
+    let seen = |subscription: &Subscription| {
+        let text = subscription.position().unwrap().to_string();
+        text.rsplit(':').next().unwrap().to_owned()
+    };
+    assert_eq!(texts(&mut live, 1).await, ["a1"]);
+    assert_eq!(seen(&live), "2");
+    silence(&mut live).await;
+    assert_eq!(seen(&live), "2");
+    live.add_credit(1);
+    assert_eq!(texts(&mut live, 1).await, ["a2"]);
+    assert_eq!(seen(&live), "5");
+}
+
 #[tokio::test]
 async fn waiting_can_be_given_up_at_any_time() {
     let server = Server::start().await;

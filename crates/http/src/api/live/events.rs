@@ -84,6 +84,13 @@ impl Events {
         self.text.put_slice(b"\n\n");
     }
 
+    /// Where the reader stands by now, though nothing came that it wants.
+    pub(super) fn position(&mut self, position: &ResumeToken) {
+        self.text.put_slice(b"event: position\n");
+        self.id(Some(position));
+        let _ = write!(self.text, "data: {{\"position\":\"{position}\"}}\n\n");
+    }
+
     /// Nothing: a comment.
     pub(super) fn keep_alive(&mut self) {
         self.text.put_slice(b":\n\n");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use millstream_broker::live::{Disconnected, LiveItem, Subscription};
+use millstream_broker::live::{Disconnected, LiveItem, ResumeToken, Subscription};
 use millstream_limits::HTTP_LIVE_GATHERED_BYTES;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -22,6 +22,8 @@ struct Feed {
     app: Arc<App>,
     subscription: Subscription,
     events: Events,
+    /// Where the reader stands, as far as it was told.
+    told: Option<ResumeToken>,
     /// Whether nothing was sent since the last time that was asked.
     is_quiet: bool,
     keep_alive: Interval,
@@ -35,13 +37,15 @@ pub(super) fn body(app: &Arc<App>, subscription: Subscription) -> Body {
     let mut keep_alive = interval_at(Instant::now() + every, every);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = Events::default();
-    events.subscribed(subscription.position().as_ref());
+    let told = subscription.position();
+    events.subscribed(told.as_ref());
     let app = Arc::clone(app);
     let stopping = Arc::clone(&app);
     let feed = Feed {
         app,
         subscription,
         events,
+        told,
         is_quiet: true,
         keep_alive,
         stopped: Box::pin(async move { stopping.stopped().await }),
@@ -75,7 +79,7 @@ impl Feed {
                 () = &mut self.stopped => {}
                 _ = self.keep_alive.tick() => {
                     if std::mem::replace(&mut self.is_quiet, true) {
-                        self.events.keep_alive();
+                        self.keep_alive();
                     }
                 }
             }
@@ -92,14 +96,31 @@ impl Feed {
         }
     }
 
+    /// Tells a reader that has heard nothing for a while where it stands, if that is further on: its filter may have left out
+    /// all there was.
+    fn keep_alive(&mut self) {
+        let position = self.subscription.position();
+        match &position {
+            Some(position) if self.told.as_ref() != Some(position) => {
+                self.events.position(position);
+            }
+            _ => self.events.keep_alive(),
+        }
+        self.told = position;
+    }
+
     fn take(&mut self, item: LiveItem) {
         let events = &mut self.events;
         match item {
             LiveItem::Record(message) => {
-                events.record(&message, self.subscription.position().as_ref());
+                self.told = self.subscription.position();
+                events.record(&message, self.told.as_ref());
             }
             LiveItem::Dropped { count } => events.dropped(count),
-            LiveItem::Lost(lost) => events.lost(&lost, self.subscription.position().as_ref()),
+            LiveItem::Lost(lost) => {
+                self.told = self.subscription.position();
+                events.lost(&lost, self.told.as_ref());
+            }
             LiveItem::Disconnected(reason) => {
                 events.end(&reason.into());
                 self.has_ended = true;

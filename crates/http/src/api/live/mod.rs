@@ -27,7 +27,8 @@ use self::wanted::{LiveQuery, Wanted};
 /// Each record is an event without a name; its data is the record as reads tell it. The `id` of an event is where the reader
 /// stands: with it as `Last-Event-ID`, which browsers send by themselves, a feed goes on without loss as far as records are
 /// retained. Named events: `subscribed` at the beginning, `dropped` (a count) where the reader was too slow, `lost` where
-/// records cannot be had any more, and `end`, a problem document, before the feed ends. Comments keep the connection alive.
+/// records cannot be had any more, `position` where the reader stands when its filter has wanted nothing for a while, and
+/// `end`, a problem document, before the feed ends. Comments keep the connection alive.
 #[utoipa::path(get, path = "/v1/live", tag = "live", operation_id = "follow", params(LiveQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Where the reader stood: the feed goes on there, whatever `from` says.")),
     responses((status = 200, description = "Events without end.", content_type = "text/event-stream", body = String)))]

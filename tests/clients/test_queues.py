@@ -10,8 +10,10 @@ from collections import Counter
 from typing import Any
 
 import httpx
-from conftest import eventually
-from http_api import Api
+import pytest
+from conftest import Agents, eventually
+from http_api import Api, Refused
+from records import record
 from server import Server
 
 # Every worker of these tests is gone for good when the server is killed.
@@ -70,6 +72,33 @@ def test_nothing_is_lost_or_done_twice_over_kills(own_server: Server) -> None:
 
         eventually(drain, 30)
     assert sorted(done, key=int) == [str(number) for number in range(120)]
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_a_kafka_producer_waits_for_room_in_a_queue_that_refuses(own_server: Server, agents: Agents, idempotent: bool) -> None:
+    producer = agents.another("confluent", own_server.bootstrap)
+    with Api(own_server.http) as api:
+        api.create_topic("orders")
+        policy = {"length": {"records_max": 2, "overflow": "refuse"}}
+        api.call("POST", "/v1/queues", {"name": "work", "topic": "orders", "policy": policy})
+
+        def produce(value: str) -> None:
+            producer("produce", topic="orders", records=[record(None, value)], idempotent=idempotent)
+
+        produce("one")
+        produce("two")
+        with pytest.raises(Refused) as refused:
+            api.publish("orders", "refused")
+        assert refused.value.code == "queue-full"
+        waiting = threading.Thread(target=produce, args=["three"])
+        waiting.start()
+        waiting.join(1)
+        assert waiting.is_alive()
+        assert [one["value"] for one in api.read_all("orders")] == ["one", "two"]
+        settle(api, "work", "ack", receive(api, "work", max=1))
+        waiting.join(20)
+        assert not waiting.is_alive()
+        assert [one["value"] for one in api.read_all("orders")] == ["one", "two", "three"]
 
 
 class Ledger:

@@ -149,6 +149,18 @@ pub enum BrokerError {
         /// Its bound.
         records_max: u64,
     },
+    /// These are more records than a queue on the topic, which refuses what does not fit, would hold if it were empty.
+    #[error(
+        "queue {queue} holds {records_max} messages at most, and these are {records}; send fewer at once"
+    )]
+    TooManyForQueue {
+        /// The queue.
+        queue: Arc<str>,
+        /// How many.
+        records: u64,
+        /// Its bound.
+        records_max: u64,
+    },
     /// The disk has no room for more records. To be tried again once there is.
     #[error(
         "the disk is full: {available_bytes} bytes are free, {reserve_bytes} are kept in reserve; delete records or topics, or free space, and try again"

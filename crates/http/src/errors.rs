@@ -46,6 +46,7 @@ fn broker_kind(error: &BrokerError) -> Kind {
         BrokerError::DiskFull { .. } => Kind::DISK_FULL,
         BrokerError::MemoryFull { .. } => Kind::MEMORY_FULL,
         BrokerError::QueueFull { .. } => Kind::QUEUE_FULL,
+        BrokerError::TooManyForQueue { .. } => Kind::TOO_LARGE,
         BrokerError::OffsetOutOfRange { .. } => Kind::OFFSET_OUT_OF_RANGE,
 
         BrokerError::PositionMismatch { .. } => Kind::PRECONDITION_FAILED,

@@ -73,9 +73,14 @@ fn code_of(error: &BrokerError) -> ErrorCode {
         BrokerError::TransactionalBatch => TRANSACTIONS_REFUSED,
         BrokerError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
         BrokerError::InvalidProducerEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-        BrokerError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        // Java's producers split the batch then; others give it up at once instead of sending it for minutes.
+        BrokerError::TooLarge { .. } | BrokerError::TooManyForQueue { .. } => {
+            ErrorCode::MESSAGE_TOO_LARGE
+        }
         // Retriable: producers keep their records and try again until there is room, or until their own
-        // delivery.timeout.ms is over.
+        // delivery.timeout.ms is over. Java's, librdkafka's and the other libraries' all do for this code, and know that
+        // nothing was written; of what else says "not now", librdkafka gives up at THROTTLING_QUOTA_EXCEEDED, and
+        // NOT_ENOUGH_REPLICAS would have operators look for replicas.
         BrokerError::DiskFull { .. }
         | BrokerError::MemoryFull { .. }
         | BrokerError::QueueFull { .. } => ErrorCode::KAFKA_STORAGE_ERROR,

@@ -3,10 +3,14 @@
 mod support;
 
 use bytes::{Bytes, BytesMut};
+use millstream_broker::TopicName;
+use millstream_broker::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
+use millstream_broker::queues::{NewQueue, StartAt};
+use millstream_broker::routes::{NewRoute, RouteSource};
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::messages::{FetchRequest, InitProducerIdRequest};
 use millstream_record::Codec;
-use support::{Served, batch, closed, compressed_batch, fetch_request, produce_request};
+use support::{Client, Served, batch, closed, compressed_batch, fetch_request, produce_request};
 
 fn altered(batch: &Bytes, at: usize, byte: u8) -> Bytes {
     let mut bytes = BytesMut::from(&batch[..]);
@@ -307,4 +311,59 @@ async fn every_record_at_fault_is_named() {
         .map(|record| record.batch_index)
         .collect();
     assert_eq!(named, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_its_topic_alone_and_until_there_is_room() {
+    let served = Served::start().await;
+    for topic in ["orders", "copied", "free"] {
+        served.memory_topic(topic, 1).await;
+    }
+    let topic = served.broker.topic("orders").unwrap();
+    let policy = QueuePolicy {
+        length: Some(LengthPolicy {
+            records_max: 2,
+            overflow: Overflow::Refuse,
+        }),
+        ..QueuePolicy::default()
+    };
+    let new = NewQueue {
+        name: "work".to_owned(),
+        topic,
+        start: StartAt::Earliest,
+        policy,
+        filter: None,
+        dead_letter_topic: None,
+    };
+    let queue = served.broker.create_queue(new).await.unwrap();
+    let route = NewRoute {
+        name: "copies".to_owned(),
+        source: RouteSource::Topic(TopicName::new("copied").unwrap()),
+        filter: None,
+        targets: vec!["orders".to_owned()],
+    };
+    served.broker.routes().create(route).await.unwrap();
+    let mut client = served.client().await;
+    let produced = client.produce("orders", 0, batch(&["a", "b"])).await;
+    assert_eq!(produced.error_code, ErrorCode::NONE);
+
+    let mut request = produce_request("orders", 0, batch(&["c"]), -1);
+    for topic in ["free", "copied"] {
+        let other = produce_request(topic, 0, batch(&["c"]), -1);
+        request.topic_data.extend(other.topic_data);
+    }
+    let codes = async |client: &mut Client| {
+        let response = client.call(&request, 9).await;
+        let topics = response.responses.iter();
+        let partitions = topics.map(|topic| topic.partition_responses[0].clone());
+        let told = partitions.map(|one| (one.error_code, one.error_message.is_some()));
+        told.collect::<Vec<_>>()
+    };
+    let refused = (ErrorCode::KAFKA_STORAGE_ERROR, true);
+    let taken = (ErrorCode::NONE, false);
+    assert_eq!(codes(&mut client).await, [refused, taken, refused]);
+    let never = client.produce("orders", 0, batch(&["d", "e", "f"])).await;
+    assert_eq!(never.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(queue.purge().await.unwrap(), 2);
+    assert_eq!(codes(&mut client).await, [taken, taken, taken]);
 }

@@ -57,11 +57,7 @@ impl Producers {
         let expected = if header.producer_epoch > known.epoch {
             Sequence::ZERO
         } else {
-            let duplicate = known.batches.iter().find(|batch| {
-                batch.base_sequence == header.base_sequence
-                    && batch.last_sequence == header.last_sequence()
-            });
-            if let Some(duplicate) = duplicate {
+            if let Some(duplicate) = sent_before(known, header) {
                 return Ok(Verdict::Duplicate(*duplicate));
             }
             known
@@ -78,6 +74,14 @@ impl Producers {
                 found: header.base_sequence,
             })
         }
+    }
+
+    /// Whether a batch of a producer is among those that are remembered.
+    pub(crate) fn has(&self, header: &BatchHeader) -> bool {
+        let known = self.by_id.get(&header.producer_id);
+        known.is_some_and(|known| {
+            known.epoch == header.producer_epoch && sent_before(known, header).is_some()
+        })
     }
 
     /// What is known of a producer, for [`Producers::restore`].
@@ -159,6 +163,13 @@ impl Producers {
             .map(|id| (id, self.by_id.get(&id).cloned()))
             .collect()
     }
+}
+
+/// The batch itself, if it is among those that are remembered of its producer.
+fn sent_before<'a>(known: &'a ProducerState, header: &BatchHeader) -> Option<&'a ProducedBatch> {
+    known.batches.iter().find(|batch| {
+        batch.base_sequence == header.base_sequence && batch.last_sequence == header.last_sequence()
+    })
 }
 
 fn is_expired(state: &ProducerState, now: TimestampMs, expiry: Duration) -> bool {

@@ -57,7 +57,9 @@ impl Broker {
     ) -> Result<Appending, BrokerError> {
         let mut intake = self.intake(partition, Gone::default(), self.now())?;
         loop {
-            match self.commit_appends(intake.appends(intake.hand_out(&mut batch))?) {
+            let appends = intake.appends(intake.hand_out(&mut batch))?;
+            self.check_room(&appends)?;
+            match self.commit_appends(appends) {
                 Err(error) if intake.leave_out(&error) => {}
                 appending => return Ok(appending?),
             }
@@ -78,6 +80,7 @@ impl Broker {
         loop {
             let (taking, sent) = (intake.clone(), intake.hand_out(&mut batch));
             let appends = self.unpack(move || taking.appends(sent)).await?;
+            self.check_room(&appends)?;
             match self.commit_appends(appends) {
                 Err(error) if intake.leave_out(&error) => {}
                 appending => return Ok(appending?),

@@ -218,7 +218,6 @@ impl Broker {
         remember: Option<&Remember>,
     ) -> Result<Publishing, BrokerError> {
         let producing = self.inner.metrics.producing();
-        self.check_room(topic.id(), messages.len() as u64)?;
         let mut gone = Gone::default();
         let mut composed = self.compose(topic, messages).await?;
         loop {
@@ -226,6 +225,7 @@ impl Broker {
                 composed.remember(remember);
             }
             let admission = self.admit(composed.size_bytes()).await;
+            self.check_room(&composed.appends)?;
             let commit = Commit {
                 appends: std::mem::take(&mut composed.appends),
                 ..Commit::default()

@@ -13,6 +13,7 @@ mod offsets;
 mod produce;
 mod publish;
 mod queue_faults;
+mod queue_length;
 mod queues;
 mod restart;
 mod retention;

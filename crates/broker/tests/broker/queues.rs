@@ -7,9 +7,7 @@ use std::time::Duration;
 use millstream_broker::headers;
 use millstream_broker::produce::NewMessage;
 use millstream_broker::queues::machine::{ReceiptError, Retry};
-use millstream_broker::queues::policy::{
-    Backoff, LengthPolicy, Overflow, QueuePolicy, RetryPolicy,
-};
+use millstream_broker::queues::policy::{Backoff, QueuePolicy, RetryPolicy};
 use millstream_broker::queues::{
     ConsumerId, NewQueue, QueueError, QueueHandle, ReceiveSpec, Received, Redrive, StartAt,
     Subscribe,
@@ -503,30 +501,6 @@ async fn a_subscription_is_served_as_far_as_its_credit_goes() {
     drop(subscription);
     queue.consumer_gone(ConsumerId(5));
     assert_eq!(drain(&queue, 10).await.len(), 5);
-}
-
-#[tokio::test]
-async fn a_full_queue_refuses_what_is_published() {
-    let server = Server::start().await;
-    let topic = server.topic("orders", 1, &[]).await;
-    let policy = QueuePolicy {
-        length: Some(LengthPolicy {
-            records_max: 2,
-            overflow: Overflow::Refuse,
-        }),
-        ..QueuePolicy::default()
-    };
-    let queue = queue_on(&server, &topic, policy).await;
-    publish(&server, &topic, 2).await;
-    queue.describe().unwrap();
-    let refused = server.broker.publish(&topic, &[message("x")]).await;
-    assert!(
-        matches!(refused, Err(BrokerError::QueueFull { .. })),
-        "{refused:?}"
-    );
-    let (received, _) = queue.receive(asking(1, 1_000)).await.unwrap();
-    ack(&queue, &received).await;
-    publish(&server, &topic, 1).await;
 }
 
 /// What dies there would be received again, and die again.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_record::{
-    BatchError, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence as SequenceNumber,
-    TimestampMs,
+    BatchError, BatchHeader, LeaderEpoch, Offset, ProducerEpoch, ProducerId,
+    Sequence as SequenceNumber, TimestampMs,
 };
 use parking_lot::Mutex;
 
@@ -285,6 +285,12 @@ impl Partition {
     pub fn forget_wake(&self, wake: &Arc<Wake>) {
         let mut visible = self.visible.lock();
         visible.wakes.retain(|other| !Arc::ptr_eq(other, wake));
+    }
+
+    /// Whether an idempotent producer's batch was appended before, as far as that is remembered. Looks no producer's expiry up,
+    /// so what is sent again after it may still seem known.
+    pub fn has_batch(&self, header: &BatchHeader) -> bool {
+        header.has_producer() && self.sequence.lock().producers.has(header)
     }
 
     /// The idempotent producers it knows.

@@ -19,7 +19,6 @@ use crate::queues::definition::QueueDefinition;
 use crate::queues::error::QueueError;
 use crate::queues::ids::{QueueId, RequestToken};
 use crate::queues::machine::{DeadLetter, Delivery, Effects, Queue, ScanRequest};
-use crate::queues::policy::{LengthPolicy, Overflow};
 use crate::queues::record::{self, Entries};
 
 /// What one commit of a queue's state may hold, well below what the store takes.
@@ -108,22 +107,6 @@ impl Cell {
     pub(super) fn close(&self) {
         self.state.lock().close();
         self.work.notify_one();
-    }
-
-    pub(super) fn check_room(&self, records: u64) -> Result<(), BrokerError> {
-        let state = self.state.lock();
-        match state.machine.policy().length {
-            Some(LengthPolicy {
-                records_max,
-                overflow: Overflow::Refuse,
-            }) if !state.closed && !state.machine.has_room(records) => {
-                Err(BrokerError::QueueFull {
-                    queue: Arc::clone(&self.name),
-                    records_max,
-                })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Does what the machine asked for after an event. `promise` is what the last commit's ticket means.

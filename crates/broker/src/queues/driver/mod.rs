@@ -9,7 +9,8 @@
 //! machine is asked only once the commit is certain: see [`Cell::perform_beside`](cell::Cell).
 //!
 //! Start with [`cell`]; [`receive`], [`subscription`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by
-//! itself, [`scan`] and [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back.
+//! itself, [`scan`] and [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back, [`room`] is
+//! asked before anything is appended.
 
 mod admin;
 mod bury;
@@ -23,6 +24,7 @@ mod load;
 mod read;
 mod receive;
 mod redrive;
+mod room;
 mod scan;
 mod settle;
 mod stats;
@@ -54,7 +56,6 @@ use super::definition::QueueDefinition;
 use super::error::QueueError;
 use super::ids::{QueueId, RequestToken};
 use crate::broker::Broker;
-use crate::error::BrokerError;
 
 /// The queues of a broker.
 pub(crate) struct Queues {
@@ -126,17 +127,6 @@ impl Broker {
             broker: self.clone(),
             cell,
         }
-    }
-
-    /// Whether the queues of a topic have room for so many more records; the error names one that has not.
-    pub(crate) fn check_room(&self, topic: TopicId, records: u64) -> Result<(), BrokerError> {
-        if self.inner.queues.refusing.load(Ordering::Relaxed) == 0 {
-            return Ok(());
-        }
-        for queue in self.queues_of(topic) {
-            queue.cell.check_room(records)?;
-        }
-        Ok(())
     }
 }
 

@@ -100,6 +100,7 @@ impl QueueHandle {
             let appends = self.publish_anew(&topic, records, &mut step).await?;
             commit.appends.extend(appends);
         }
+        self.broker.check_room(&commit.appends)?;
         if !step.stay.is_empty() {
             let stay = std::mem::take(&mut step.stay);
             commit

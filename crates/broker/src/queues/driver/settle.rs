@@ -66,8 +66,7 @@ impl QueueHandle {
     ) -> Result<Vec<Vec<Published>>, QueueError> {
         let broker = &self.broker;
         let mut own = Vec::new();
-        for (topic, messages) in publishes {
-            broker.check_room(topic.id(), messages.len() as u64)?;
+        for (topic, _) in publishes {
             own.extend_from_slice(&topic.current().partitions);
         }
         let mut gone = Gone::default();
@@ -78,6 +77,7 @@ impl QueueHandle {
             }
             let bytes = composed.iter().map(Composed::size_bytes).sum();
             let _admission = broker.admit(bytes).await;
+            broker.check_room(composed.iter().flat_map(|one| &one.appends))?;
             match self.ack_beside(receipts, composed)? {
                 Ok(acked) => {
                     acked.durable.await.map_err(BrokerError::from)?;

@@ -1,0 +1,124 @@
+//! Queues that refuse what would make them too long: whoever appends to their topics asks here first.
+//!
+//! Everything that adds messages for somebody who can be told no does: publishing, producing, what routes make of either,
+//! redriving. Dead letters do not; a queue on their topic takes them however full it is, since they have nowhere else to go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use millstream_catalog::TopicId;
+use millstream_store::{Append, PartitionId};
+use smallvec::SmallVec;
+
+use super::QueueHandle;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::queues::machine::Effects;
+use crate::queues::policy::{LengthPolicy, Overflow};
+use crate::topics::TopicHandle;
+
+impl Broker {
+    /// Whether the queues of all topics that these go to have room for them; the error names one that has not.
+    ///
+    /// Those who ask at the same moment may fill a queue together, so it can come to hold a little more than its bound.
+    pub(crate) fn check_room<'a>(
+        &self,
+        appends: impl IntoIterator<Item = &'a Append>,
+    ) -> Result<(), BrokerError> {
+        if self.inner.queues.refusing.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let mut added: SmallVec<[(TopicId, u64); 4]> = SmallVec::new();
+        let mut repeated: SmallVec<[bool; 4]> = SmallVec::new();
+        for append in appends {
+            let is_repeated = match append.after {
+                Some(first) => repeated.get(first) == Some(&true),
+                None => self.is_repeated(append),
+            };
+            repeated.push(is_repeated);
+            if !is_repeated {
+                self.add_up(append, &mut added);
+            }
+        }
+        for (topic, records) in added {
+            let queues = self.queues_of(topic);
+            for queue in queues {
+                queue.check_room(records)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a producer sends this again because it had no answer: it adds nothing, and has to be told that it is there.
+    fn is_repeated(&self, append: &Append) -> bool {
+        let partition = append.targets.first().copied();
+        let partition = partition.and_then(|id| self.inner.slot.partition(id));
+        partition.is_some_and(|partition| partition.has_batch(&append.header))
+    }
+
+    fn add_up(&self, append: &Append, added: &mut SmallVec<[(TopicId, u64); 4]>) {
+        let records = append.header.record_count.max(0) as u64;
+        let registry = self.inner.registry.read();
+        let topic_of = |id: &PartitionId| registry.place_of(*id).map(|(topic, _)| topic);
+        for topic in append.targets.iter().filter_map(topic_of) {
+            match added.iter_mut().find(|(known, _)| *known == topic) {
+                Some((_, count)) => *count += records,
+                None => added.push((topic, records)),
+            }
+        }
+    }
+}
+
+impl QueueHandle {
+    fn check_room(&self, records: u64) -> Result<(), BrokerError> {
+        let Some(topic) = self.broker.topic_by_id(self.cell.topic) else {
+            return Ok(());
+        };
+        let mut state = self.cell.state.lock();
+        let Some(LengthPolicy {
+            records_max,
+            overflow: Overflow::Refuse,
+        }) = state.machine.policy().length
+        else {
+            return Ok(());
+        };
+        if state.check_open().is_err() {
+            return Ok(());
+        }
+        if records > records_max {
+            return Err(BrokerError::TooManyForQueue {
+                queue: self.name().clone(),
+                records,
+                records_max,
+            });
+        }
+        // The queue's task may not have told it yet what was appended.
+        let mut effects = Effects::default();
+        self.learn_ends(&mut state, &mut effects);
+        // Refused only when the store has ended, which the append is told too.
+        let _ = self.perform(&mut state, &mut effects, self.cell.unsynced());
+        // A queue that may not want them counts nothing that it has not looked at.
+        let unseen = if state.machine.policy().may_not_want_records() {
+            0
+        } else {
+            under_way(&topic)
+        };
+        if state.machine.has_room(records.saturating_add(unseen)) {
+            return Ok(());
+        }
+        Err(BrokerError::QueueFull {
+            queue: self.name().clone(),
+            records_max,
+        })
+    }
+}
+
+/// Records that have their places, and that no queue sees yet because they are not durable.
+fn under_way(topic: &Arc<TopicHandle>) -> u64 {
+    let partitions = topic.partitions();
+    let under_way = partitions.iter().map(|partition| {
+        let offsets = partition.offsets();
+        (offsets.log_end - offsets.last_stable).max(0) as u64
+    });
+    under_way.sum()
+}

@@ -1,0 +1,177 @@
+//! Queues that refuse what would make them too long, whichever way it comes.
+
+use millstream_broker::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
+use millstream_broker::queues::{QueueError, QueueHandle, Redrive};
+
+use super::queues::{ack, asking, drain, message, new_queue, publish, queue_on, retrying};
+use super::routes::from_topic;
+use super::*;
+
+fn refusing(records_max: u64) -> QueuePolicy {
+    QueuePolicy {
+        length: Some(LengthPolicy {
+            records_max,
+            overflow: Overflow::Refuse,
+        }),
+        ..QueuePolicy::default()
+    }
+}
+
+async fn ack_one(queue: &QueueHandle) {
+    let (received, _held) = queue.receive(asking(1, 1_000)).await.unwrap();
+    ack(queue, &received).await;
+}
+
+fn is_full<T: std::fmt::Debug>(result: &Result<T, BrokerError>) {
+    assert!(
+        matches!(result, Err(BrokerError::QueueFull { .. })),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_what_is_published() {
+    for settings in KINDS {
+        let server = Server::start().await;
+        let topic = server.topic("orders", 2, settings).await;
+        let queue = queue_on(&server, &topic, refusing(2)).await;
+        publish(&server, &topic, 2).await;
+        is_full(&server.broker.publish(&topic, &[message("x")]).await);
+        ack_one(&queue).await;
+        let two = [message("x"), message("y")];
+        is_full(&server.broker.publish(&topic, &two).await);
+        let three = [message("x"), message("y"), message("z")];
+        let never = server.broker.publish(&topic, &three).await;
+        assert!(
+            matches!(never, Err(BrokerError::TooManyForQueue { records: 3, .. })),
+            "{never:?}"
+        );
+        publish(&server, &topic, 1).await;
+        // Other topics are no concern of it.
+        let other = server.topic("other", 1, settings).await;
+        publish(&server, &other, 9).await;
+        queue.alter(refusing(3)).await.unwrap();
+        publish(&server, &topic, 1).await;
+        is_full(&server.broker.publish(&topic, &[message("x")]).await);
+        queue.delete().await.unwrap();
+        publish(&server, &topic, 9).await;
+    }
+}
+
+/// One that is sent and not yet durable has its place too.
+#[tokio::test]
+async fn a_full_queue_refuses_batches_also_while_others_are_under_way() {
+    let server = Server::start().await;
+    let partition = server.partition("orders", &[]).await;
+    let queue = queue_on(&server, partition.topic(), refusing(4)).await;
+    let first = server.broker.append(&partition, batch(&["a", "b", "c"]));
+    let too_many = server.broker.append(&partition, batch(&["d", "e"]));
+    is_full(&too_many);
+    first.unwrap().durable().await.unwrap();
+    is_full(&server.append(&partition, batch(&["d", "e"])).await);
+    let unpacked = server
+        .broker
+        .append_unpacked(&partition, batch(&["d", "e"]));
+    is_full(&unpacked.await);
+    server.append(&partition, batch(&["d"])).await.unwrap();
+    is_full(&server.append(&partition, batch(&["e"])).await);
+    ack_one(&queue).await;
+    server.append(&partition, batch(&["e"])).await.unwrap();
+    assert_eq!(queue.describe().unwrap().depth.open, 4);
+}
+
+/// What a producer sends again, because no answer came, is there: to refuse it would be a lie.
+#[tokio::test]
+async fn a_full_queue_takes_what_it_has_already() {
+    let server = Server::start().await;
+    let partition = server.partition("orders", &[]).await;
+    let copy = server.partition("copy", &[]).await;
+    let route = from_topic("copies", "orders", &["copy"]);
+    server.broker.routes().create(route).await.unwrap();
+    let queue = queue_on(&server, copy.topic(), refusing(2)).await;
+    let (producer, _) = server.broker.init_producer_id().await.unwrap();
+    let first = || batch_by(producer, 0, 0, &["a", "b"]);
+    let appended = server.append(&partition, first()).await.unwrap();
+    let again = server.append(&partition, first()).await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.base_offset, appended.base_offset);
+    let next = || batch_by(producer, 0, 2, &["c"]);
+    is_full(&server.append(&partition, next()).await);
+    ack_one(&queue).await;
+    server.append(&partition, next()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_publish_that_a_route_leads_to_a_full_queue_is_refused_as_a_whole() {
+    let server = Server::start().await;
+    let partition = server.partition("orders", &[]).await;
+    let topic = partition.topic();
+    let mails = server.partition("mails", &[]).await;
+    let copy = server.partition("copy", &[]).await;
+    let route = from_topic("both", "orders", &["copy", "mails"]);
+    server.broker.routes().create(route).await.unwrap();
+    let queue = queue_on(&server, mails.topic(), refusing(2)).await;
+    server.append(&partition, batch(&["a", "b"])).await.unwrap();
+    is_full(&server.append(&partition, batch(&["c"])).await);
+    is_full(&server.broker.publish(topic, &[message("c")]).await);
+    for partition in [&partition, &copy, &mails] {
+        assert_eq!(partition.offsets().log_end, Offset(2));
+    }
+
+    // What is published with an acknowledgement goes the same ways.
+    let other = server.topic("other", 1, &[]).await;
+    publish(&server, &other, 1).await;
+    let new = new_queue("others", &other, QueuePolicy::default());
+    let others = server.broker.create_queue(new).await.unwrap();
+    let (received, _held) = others.receive(asking(1, 1_000)).await.unwrap();
+    let receipts = [received[0].receipt];
+    let publishing = [(Arc::clone(topic), vec![message("c")])];
+    let refused = others.ack_and_publish(&receipts, &publishing).await;
+    assert!(
+        matches!(
+            refused,
+            Err(QueueError::Broker(BrokerError::QueueFull { .. }))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(others.describe().unwrap().depth.leased, 1);
+    ack_one(&queue).await;
+    let published = others.ack_and_publish(&receipts, &publishing).await;
+    assert_eq!(published.unwrap()[0][0].offset, Offset(2));
+    assert_eq!(mails.offsets().log_end, Offset(3));
+}
+
+#[tokio::test]
+async fn a_redrive_to_a_full_queue_stops_and_moves_nothing() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let policy = QueuePolicy {
+        length: refusing(2).length,
+        ..retrying(1)
+    };
+    let queue = queue_on(&server, &topic, policy).await;
+    publish(&server, &topic, 2).await;
+    let received = drain(&queue, 2).await;
+    let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
+    queue.reject(&receipts).await.unwrap();
+    super::queues::eventually("the letters are written", async || {
+        queue.describe().unwrap().totals.dead_lettered == 2
+    })
+    .await;
+    publish(&server, &topic, 1).await;
+    let refused = queue.redrive(&Redrive::default()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(QueueError::Broker(BrokerError::QueueFull { .. }))
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(queue.describe().unwrap().depth.open, 1);
+    let one = Redrive {
+        max: Some(1),
+        ..Redrive::default()
+    };
+    assert_eq!(queue.redrive(&one).await.unwrap().moved, 1);
+    assert_eq!(queue.describe().unwrap().depth.open, 2);
+}

@@ -565,6 +565,37 @@ async fn operators_pause_purge_browse_alter_and_delete() {
     assert!(server.broker.queue("work").is_err());
 }
 
+/// The messages end with the process, the queue and what operators said of it do not.
+#[tokio::test]
+async fn a_queue_on_a_memory_topic_stays_paused() {
+    let server = Server::start().await;
+    let settings = [("millstream.durability", "memory")];
+    let topic = server.topic("orders", 1, &settings).await;
+    let queue = queue_on(&server, &topic, QueuePolicy::default()).await;
+    publish(&server, &topic, 2).await;
+    queue.pause().await.unwrap();
+    drop((queue, topic));
+    // At once: it is written down before the pause is confirmed.
+    let crashed = server.crashed().await;
+    assert!(is_paused(&crashed));
+    let server = server.restart().await;
+    assert!(is_paused(&server));
+    let topic = server.broker.topic("orders").unwrap();
+    let queue = server.broker.queue("work").unwrap();
+    publish(&server, &topic, 1).await;
+    assert!(queue.receive(asking(1, 50)).await.unwrap().0.is_empty());
+    queue.resume().await.unwrap();
+    assert_eq!(drain(&queue, 9).await.len(), 1);
+    drop((queue, topic));
+    let server = server.restart().await;
+    assert!(!is_paused(&server));
+}
+
+fn is_paused(server: &Server) -> bool {
+    let queue = server.broker.queue("work").unwrap();
+    queue.describe().unwrap().paused
+}
+
 #[tokio::test]
 async fn a_queue_goes_with_its_topic_and_tells_who_waits() {
     let server = Server::start().await;

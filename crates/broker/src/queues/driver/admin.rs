@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 use crate::queues::definition::{self, QueueDefinition};
 use crate::queues::error::QueueError;
 use crate::queues::ids::ConsumerId;
-use crate::queues::machine::{Depth, Effects, RecordState, Totals};
+use crate::queues::machine::{Depth, Effects, Queue, RecordState, Totals};
 use crate::queues::policy::{Access, QueuePolicy};
 
 /// How a queue is doing.
@@ -126,20 +126,22 @@ impl QueueHandle {
     /// Finishes everything that nobody holds. Says how many messages that were.
     pub async fn purge(&self) -> Result<u64, QueueError> {
         let mut purged = 0;
-        self.administer(|machine, now, effects| purged = machine.purge(now, effects))
-            .await?;
+        let purge = |machine: &mut Queue, now, effects: &mut Effects| {
+            purged = machine.purge(now, effects);
+        };
+        self.administer(self.cell.durability, purge).await?;
         Ok(purged)
     }
 
-    /// Delivers nothing until it is resumed.
+    /// Delivers nothing until it is resumed, also after a restart: as durable as the queue itself, whatever its topic promises.
     pub async fn pause(&self) -> Result<(), QueueError> {
-        self.administer(|machine, _, effects| machine.pause(effects))
-            .await
+        let pause = |machine: &mut Queue, _, effects: &mut Effects| machine.pause(effects);
+        self.administer(Durability::Fsync, pause).await
     }
 
     /// Delivers again.
     pub async fn resume(&self) -> Result<(), QueueError> {
-        self.administer(crate::queues::machine::Queue::resume).await
+        self.administer(Durability::Fsync, Queue::resume).await
     }
 
     /// Tells the queue to do otherwise, at once.
@@ -212,7 +214,8 @@ impl QueueHandle {
 
     async fn administer(
         &self,
-        event: impl FnOnce(&mut crate::queues::machine::Queue, TimestampMs, &mut Effects),
+        promise: Durability,
+        event: impl FnOnce(&mut Queue, TimestampMs, &mut Effects),
     ) -> Result<(), QueueError> {
         let durable = {
             let mut state = self.cell.state.lock();
@@ -220,7 +223,7 @@ impl QueueHandle {
             let mut effects = Effects::default();
             self.learn_ends(&mut state, &mut effects);
             event(&mut state.machine, self.broker.now(), &mut effects);
-            self.perform(&mut state, &mut effects, self.cell.durability)?;
+            self.perform(&mut state, &mut effects, promise)?;
             state.durable.clone()
         };
         if let Some(durable) = durable {

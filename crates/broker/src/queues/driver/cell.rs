@@ -18,7 +18,7 @@ use crate::error::BrokerError;
 use crate::queues::definition::QueueDefinition;
 use crate::queues::error::QueueError;
 use crate::queues::ids::{QueueId, RequestToken};
-use crate::queues::machine::{DeadLetter, Delivery, Effects, Queue, ScanRequest};
+use crate::queues::machine::{DeadLetter, Delivery, Effects, Queue, ScanRequest, Write};
 use crate::queues::record::{self, Entries};
 
 /// What one commit of a queue's state may hold, well below what the store takes.
@@ -43,7 +43,7 @@ pub(crate) struct Cell {
     pub(super) id: QueueId,
     pub(super) name: Arc<str>,
     pub(super) topic: TopicId,
-    /// What the topic promises. Nothing of a queue on a memory topic is written down.
+    /// What the topic promises. Of a queue on a memory topic nothing is written down but whether it is paused.
     pub(super) durability: Durability,
     /// Wakes the queue's task.
     pub(super) work: Notify,
@@ -160,9 +160,12 @@ impl Cell {
     /// What is to be written down.
     fn entries(&self, effects: &mut Effects) -> Entries {
         let mut entries = Entries::new();
-        if self.durability != Durability::Memory {
-            record::add_entries(self.id, &effects.writes, &mut entries);
+        if self.durability == Durability::Memory {
+            // Its records end with the process, the queue does not.
+            let is_of_queue = |write: &Write| matches!(write, Write::Queue(_));
+            effects.writes.retain(is_of_queue);
         }
+        record::add_entries(self.id, &effects.writes, &mut entries);
         effects.writes.clear();
         entries
     }

@@ -183,20 +183,25 @@ fn restore(
         seed,
     };
     let mut effects = Effects::default();
-    if topic.current().settings.values().durability == Durability::Memory {
-        // Its records are as new as the process.
-        return Ok((Queue::create(setup, now, &mut effects), effects));
-    }
     let mut damaged = None;
     let scan = slot.state().scan(&record::prefix(id))?;
-    let stored = scan.map_while(|entry| {
+    let mut stored = scan.map_while(|entry| {
         let read: Result<Write, QueuesLoadError> = match entry {
             Ok((key, value)) => record::decode(id, &key, &value).map_err(Into::into),
             Err(error) => Err(error.into()),
         };
         read.map_err(|error| damaged = Some(error)).ok()
     });
-    let machine = Queue::restore(setup, stored, now, &mut effects);
+    let machine = if topic.current().settings.values().durability == Durability::Memory {
+        // Its records are as new as the process.
+        let mut machine = Queue::create(setup, now, &mut effects);
+        if stored.any(|write| matches!(write, Write::Queue(image) if image.paused)) {
+            machine.pause(&mut effects);
+        }
+        machine
+    } else {
+        Queue::restore(setup, stored, now, &mut effects)
+    };
     match damaged {
         Some(error) => Err(error),
         None => Ok((machine, effects)),

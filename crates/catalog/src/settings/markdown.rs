@@ -10,9 +10,10 @@ const INTRODUCTION: &str = "\
 <!-- Written from the settings table in crates/catalog. To change it, change the table and run
      MILLSTREAM_UPDATE_DOCS=1 cargo test -p millstream-catalog --test settings_page -->
 
-Every setting a topic knows. The keys, defaults and ranges are Kafka's where Kafka has the setting; those that begin with
-`millstream.` are Millstream's own. A key that is not on this page is refused, and so is a value that is out of range:
-nothing is silently ignored.
+Every setting a topic knows. The keys, defaults and ranges are Kafka's where Kafka has the setting, but for the default of
+`index.interval.bytes`, the least `segment.bytes` and the most `max.message.bytes`; those that begin with `millstream.` are
+Millstream's own. A key that is not on this page is refused, and so is a value that is out of range: nothing is silently
+ignored.
 ";
 
 /// The page, in Markdown.

@@ -1,7 +1,7 @@
 //! The one table of topic settings.
 //!
-//! Kafka's settings keep Kafka's keys, defaults and ranges (`TopicConfig` and `LogConfig` of Kafka 4.2). Each says what
-//! it does here: it is acted on, it is accepted because what it asks for holds anyway, or only its default is taken.
+//! Kafka's settings keep Kafka's keys, defaults and ranges (`TopicConfig` and `LogConfig` of Kafka 4.2), but for the default
+//! of `index.interval.bytes`, the minimum of `segment.bytes` and the maximum of `max.message.bytes`. Each says what it does here: it is acted on, it is accepted because what it asks for holds anyway, or only its default is taken.
 //! A key that is not in the table is refused, so nothing is ever silently ignored.
 
 use std::collections::BTreeMap;
@@ -240,7 +240,8 @@ pub static SETTINGS: &[Setting] = &[
             max: BATCH_BYTES_SETTABLE,
         },
         "1048588",
-        "The largest record batch taken, in bytes as it is stored: after compression.",
+        "The largest record batch taken, in bytes as it is stored: after compression. Kafka's range ends where a number \
+         does; here a batch has to fit into one commit.",
     ),
     refused(
         "message.downconversion.enable",

@@ -3,6 +3,7 @@
 Operations (arguments by name; `topic`, `group` and `member` are names):
 
     produce             topic, records, compression, acks, idempotent, request_bytes_max -> places of the records
+    begin_transactions  transactional_id -> how that was refused: code, retriable, fatal
     fetch               topic, start ("earliest", "latest", {"offset": n}, {"time": ms}), count, seconds -> records
     join                member, group, topics, assignor, instance, reset, session_ms, start: a consumer that polls by
                         itself until it is told to leave; with `start` [[topic, partition, offset]] not as a group's

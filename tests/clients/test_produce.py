@@ -11,6 +11,7 @@ from records import numbered, record, values
 from specs import SPECS, clients
 
 MESSAGE_TOO_LARGE = 10
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
 
 
 @clients()
@@ -36,6 +37,13 @@ def test_idempotent_producer(client, topic, agents):
     for partition in range(2):
         numbers = [int(value[1:]) for value in values([r for r in read if r["partition"] == partition])]
         assert numbers == list(range(partition, 150, 2))
+
+
+@pytest.mark.parametrize("name", ["confluent", "java"])
+def test_a_transactional_id_is_refused_for_good(name, new_name, agents):
+    """Transactions are not there yet. A client that went on trying would hang instead of saying so."""
+    refused = agents(name)("begin_transactions", transactional_id=new_name("tx"))
+    assert refused == {"code": TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "retriable": False, "fatal": True}
 
 
 @clients()

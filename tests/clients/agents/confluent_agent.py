@@ -58,6 +58,16 @@ def record_of(message: Message) -> dict[str, Any]:
     )
 
 
+def begin_transactions(transactional_id: str) -> dict[str, Any]:
+    producer = Producer(QUIET | {"transactional.id": transactional_id})
+    try:
+        producer.init_transactions(SECONDS_MAX)
+    except KafkaException as failure:
+        error = failure.args[0]
+        return {"code": error.code(), "retriable": error.retriable(), "fatal": error.fatal()}
+    return {"code": 0}
+
+
 def produce(
     topic: str,
     records: list[dict[str, Any]],
@@ -334,7 +344,7 @@ serve(
     {
         operation.__name__: operation
         for operation in (
-            produce, fetch, join, tell, create_topic, delete_topic, create_partitions, list_topics, describe_topic,
+            produce, begin_transactions, fetch, join, tell, create_topic, delete_topic, create_partitions, list_topics, describe_topic,
             describe_configs, alter_configs, replace_configs, delete_records, list_offsets, list_groups,
             describe_group, delete_group, group_offsets, alter_group_offsets, describe_cluster,
         )

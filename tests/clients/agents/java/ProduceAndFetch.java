@@ -12,7 +12,11 @@ import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.ApiException;
+import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -27,6 +31,33 @@ final class ProduceAndFetch {
     void offer(Map<String, Agent.Operation> operations) {
         operations.put("produce", this::produce);
         operations.put("fetch", this::fetch);
+        operations.put("begin_transactions", this::beginTransactions);
+    }
+
+    private Object beginTransactions(JsonNode arguments) {
+        Properties settings = new Properties();
+        settings.put("bootstrap.servers", bootstrap);
+        settings.put("transactional.id", arguments.get("transactional_id").asText());
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+            try {
+                producer.initTransactions();
+                return Map.of("code", 0);
+            } catch (ApiException refused) {
+                return Map.of(
+                        "code", Errors.forException(refused).code(),
+                        "retriable", refused instanceof RetriableException,
+                        "fatal", refusesAllElse(producer));
+            }
+        }
+    }
+
+    private static boolean refusesAllElse(KafkaProducer<byte[], byte[]> producer) {
+        try {
+            producer.beginTransaction();
+            return false;
+        } catch (KafkaException refused) {
+            return true;
+        }
     }
 
     private Object produce(JsonNode arguments) throws Exception {

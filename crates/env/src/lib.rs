@@ -10,6 +10,7 @@
 
 mod aligned;
 mod clock;
+mod courtesy;
 mod disk;
 mod real;
 mod rng;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use aligned::{DIRECT_ALIGNMENT, aligned_buffer, is_aligned};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use courtesy::yield_briefly;
 pub use disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind};
 pub use real::RealDisk;
 pub use rng::{Rng, SeededRng, SystemRng};

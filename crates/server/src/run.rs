@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use millstream_broker::{Broker, SlotFailure};
-use millstream_env::Env;
+use millstream_env::{Env, yield_briefly};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,7 +32,9 @@ pub fn run(settings: ServeSettings) -> Result<(), ServeError> {
         .enable_all()
         // Whoever else is ready to run goes first, often a client on this machine that is about to send: then one sleep
         // less is interrupted, and more is found at once.
-        .on_thread_park(std::thread::yield_now)
+        .on_thread_park(|| {
+            yield_briefly();
+        })
         .build()?;
     let outcome = runtime.block_on(serve(settings, started));
     runtime.shutdown_background();

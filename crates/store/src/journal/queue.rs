@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millstream_env::yield_briefly;
 use millstream_record::{Offset, TimestampMs};
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
@@ -248,8 +248,7 @@ impl Queue {
             inner.looking = true;
         }
         let begun = Instant::now();
-        while begun.elapsed() < LINGER {
-            thread::yield_now();
+        while begun.elapsed() < LINGER && yield_briefly() {
             if self.inner.lock().is_over(self.ahead_bytes) {
                 return;
             }
@@ -290,6 +289,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const AHEAD_BYTES: usize = 1000;

@@ -55,7 +55,7 @@ final class ProduceAndFetch {
         try {
             producer.beginTransaction();
             return false;
-        } catch (KafkaException refused) {
+        } catch (KafkaException | IllegalStateException refused) {
             return true;
         }
     }

@@ -9,27 +9,40 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A yield that takes longer was not worth it.
+/// A yield that takes longer was not worth it. One is forgiven: clients run that long now and then.
 const BRIEF: Duration = Duration::from_millis(1);
 
-/// After such a one, a thread does not yield for so many times as long as it took: that bounds what yields cost.
+/// After two in a row, a thread does not yield for so many times as long as the second took: that bounds what yields cost.
 const ABSTINENCE: u32 = 20;
 
 thread_local! {
-    static NOT_BEFORE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static COURTESY: Cell<Courtesy> = const { Cell::new(Courtesy { was_long: false, not_before: None }) };
 }
 
-/// Yields the processor, unless a yield took this thread long lately. Says whether it did and was back soon: if not, it is
+/// What a thread's yields have cost lately.
+#[derive(Clone, Copy)]
+struct Courtesy {
+    was_long: bool,
+    not_before: Option<Instant>,
+}
+
+/// Yields the processor, unless yields took this thread long lately. Says whether it did and was back soon: if not, it is
 /// better to sleep.
 pub fn yield_briefly() -> bool {
     let before = Instant::now();
-    if NOT_BEFORE.get().is_some_and(|moment| before < moment) {
+    let Courtesy {
+        was_long,
+        not_before,
+    } = COURTESY.get();
+    if not_before.is_some_and(|moment| before < moment) {
         return false;
     }
     thread::yield_now();
     let took = before.elapsed();
-    if took > BRIEF {
-        NOT_BEFORE.set(Some(before + took * ABSTINENCE));
-    }
-    took <= BRIEF
+    let is_long = took > BRIEF;
+    COURTESY.set(Courtesy {
+        was_long: is_long,
+        not_before: (is_long && was_long).then(|| before + took * ABSTINENCE),
+    });
+    !is_long
 }

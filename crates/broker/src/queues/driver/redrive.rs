@@ -80,8 +80,12 @@ impl QueueHandle {
         max: u64,
         redrive: &Redrive,
     ) -> Result<Step, QueueError> {
-        let mut step = Step::beginning(end);
+        let mut step = Step::beginning(from);
         let fetched = fetch(&self.broker, partition, from).await?;
+        if fetched.slices.is_empty() {
+            // Nothing is left up to the end.
+            step.next = end;
+        }
         for batch in fetched.batches() {
             let batch = batch.map_err(BrokerError::from)?;
             let target = |record: &Record| self.target(record, redrive);
@@ -198,9 +202,9 @@ struct Step {
 }
 
 impl Step {
-    fn beginning(end: Offset) -> Self {
+    fn beginning(from: Offset) -> Self {
         Self {
-            next: end,
+            next: from,
             redriven: Redriven::default(),
             by_topic: BTreeMap::new(),
             stay: Vec::new(),
@@ -244,6 +248,8 @@ impl Step {
                 }
             }
         }
+        // Its last records, or all of them, may be gone. What follows it was not looked at.
+        self.next = batch.header.next_offset().min(end);
         false
     }
 
@@ -295,5 +301,35 @@ fn letter_of(record: &Record) -> NewMessage {
         headers: headers.collect(),
         timestamp: Some(record.timestamp),
         ..NewMessage::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_record::{BatchBuilder, Codec, LeaderEpoch, NewRecord, TimestampMs, emptied};
+
+    use super::*;
+
+    /// Only what a step has looked at leaves the dead letters with it.
+    #[test]
+    fn a_batch_without_records_leads_no_further_than_its_end() {
+        let mut builder = BatchBuilder::new(Codec::None).at(Offset(3), LeaderEpoch(0));
+        for _ in 0..2 {
+            builder.append(&NewRecord {
+                timestamp: TimestampMs(1),
+                key: None,
+                value: Some(b"x"),
+                headers: &[],
+            });
+        }
+        let batch = builder.build().unwrap();
+        let mut step = Step::beginning(Offset(3));
+        let between = (Offset(3), Offset(100));
+        assert!(!step.take(&emptied(&batch.header), between, 10, |_| None));
+        assert_eq!((step.next, step.stay.len()), (Offset(5), 0));
+
+        let mut step = Step::beginning(Offset(3));
+        assert!(!step.take(&batch, between, 10, |_| None));
+        assert_eq!((step.next, step.stay.len()), (Offset(5), 2));
     }
 }

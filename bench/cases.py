@@ -37,7 +37,7 @@ class Sizes:
     recovery: int
 
 
-FULL = Sizes(large=2_000_000, small=300_000, latency_seconds=10, spread=1_000_000, partitions=10_000, rounds=3, recovery=5_000_000)
+FULL = Sizes(large=2_000_000, small=450_000, latency_seconds=10, spread=1_000_000, partitions=10_000, rounds=3, recovery=5_000_000)
 QUICK = Sizes(large=100_000, small=20_000, latency_seconds=3, spread=50_000, partitions=500, rounds=1, recovery=200_000)
 
 

@@ -15,7 +15,7 @@ CLIENT_SECONDS_MAX = 600
 PARTITIONS_AT_ONCE = 2000
 
 RDKAFKA_RATE = re.compile(r"in (\d+)ms: (\d+) msgs/s")
-PERF_RATE = re.compile(r"^(\d+) records sent, ([\d.]+) records/sec", re.MULTILINE)
+PERF_RATE = re.compile(r"steady state records sent, ([\d.]+) records/sec")
 PERF_LATENCY = re.compile(r"(\d+) ms 50th, (\d+) ms 95th, (\d+) ms 99th", re.MULTILINE)
 
 
@@ -73,23 +73,23 @@ class Clients:
 
     def produce_small_batches(self, address: str, topic: str, records: int) -> float:
         """Kafka's own benchmark with the Java client's default batches of 16 KB; records a second."""
-        output = self.perf_test(address, topic, records, rate=-1)
-        return float(PERF_RATE.findall(output)[-1][1])
+        output = self.perf_test(address, topic, records, rate=-1, warm_up=records // 3)
+        return float(PERF_RATE.findall(steady(output))[-1])
 
     def produce_latency(self, address: str, topic: str, records: int, rate: int) -> tuple[float, float]:
         """Milliseconds until the acknowledgement at a given rate: median and 99th percentile."""
-        # The client's own first seconds, when the JVM compiles it, would be all that the 99th percentile shows.
         warm_up = records // 2
-        output = self.perf_test(address, topic, warm_up + records, rate, "--warmup-records", str(warm_up))
-        half, _, most = PERF_LATENCY.findall(output[output.index("steady state records sent") :])[-1]
+        output = self.perf_test(address, topic, warm_up + records, rate, warm_up)
+        half, _, most = PERF_LATENCY.findall(steady(output))[-1]
         return float(half), float(most)
 
-    def perf_test(self, address: str, topic: str, records: int, rate: int, *more: str) -> str:
+    def perf_test(self, address: str, topic: str, records: int, rate: int, warm_up: int) -> str:
+        """The first `warm_up` records are sent, and counted apart: they would show how the client's JVM compiles it."""
         return run(
             [
                 self.kafka_tools / "bin/kafka-producer-perf-test.sh", "--topic", topic, "--num-records", str(records),
-                "--record-size", str(RECORD_BYTES), "--throughput", str(rate),
-                "--bootstrap-server", address, "--command-property", "acks=all", *more,
+                "--warmup-records", str(warm_up), "--record-size", str(RECORD_BYTES), "--throughput", str(rate),
+                "--bootstrap-server", address, "--command-property", "acks=all",
             ],
             KAFKA_HEAP_OPTS="-Xmx512M",
         )  # fmt: skip
@@ -107,6 +107,11 @@ class Clients:
 
     def tool(self, name: str, address: str, *arguments: str) -> str:
         return run([self.kafka_tools / f"bin/{name}.sh", "--bootstrap-server", address, *arguments])
+
+
+def steady(output: str) -> str:
+    """What kafka-producer-perf-test says of the records after its warm-up."""
+    return output[output.index("steady state records sent") :]
 
 
 def run(command: list[str | Path], **environment: str) -> str:

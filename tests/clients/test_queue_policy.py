@@ -157,6 +157,18 @@ def test_repeated_ids_are_dropped_within_the_window(api: Api, queue: NewQueue):
     assert values(api.receive(name, max=10, wait_ms=5_000)) == ["after the window"]
 
 
+def test_repeated_ids_are_dropped_unless_a_queue_takes_every_message(api: Api, queue: NewQueue):
+    name, every = queue(), queue(dedup_window_ms=0)
+    sent = [{"id": "x", "value": "first"}, {"id": "x", "value": "again"}, "no id", "no id"]
+    for one in (name, every):
+        api.publish(one, *sent)
+    assert values(api.receive(name, max=10, wait_ms=5_000)) == ["first", "no id", "no id"]
+    assert values(api.receive(every, max=10, wait_ms=5_000)) == ["first", "again", "no id", "no id"]
+    alter(api, name, dedup_window_ms=0)
+    api.publish(name, {"id": "x", "value": "once more"})
+    assert values(api.receive(name, max=10, wait_ms=5_000)) == ["once more"]
+
+
 def test_messages_wait_for_their_time(api: Api, queue: NewQueue):
     name = queue(delays=True)
     began = time.time()

@@ -10,7 +10,7 @@ use millstream_broker::queues::machine::{
     Answers, Content, Depth, Effects, PartitionBounds, Patience, Receive, ScannedBatch,
     ScannedRecord, Setup,
 };
-use millstream_broker::queues::policy::{KeyPolicy, QueuePolicy};
+use millstream_broker::queues::policy::{KeyPolicy, Look, QueuePolicy};
 use millstream_broker::queues::record::{self, Entries};
 use millstream_broker::queues::{ConsumerId, Incarnation, Queue, QueueId, Receipt, RequestToken};
 use millstream_record::{Offset, TimestampMs};
@@ -231,12 +231,13 @@ impl Bench {
         while let Some(request) = self.effects.scans.pop() {
             let from = request.from.get();
             let to = self.end.min(from + request.records as i64);
-            let content = if request.decode {
-                records.clear();
-                records.extend((from..to).map(|offset| self.record(offset)));
-                Content::Records(&records)
-            } else {
-                Content::Whole
+            let content = match request.look {
+                Look::Inside => {
+                    records.clear();
+                    records.extend((from..to).map(|offset| self.record(offset)));
+                    Content::Records(&records)
+                }
+                Look::Past | Look::ForIds => Content::Whole { newest: NOW },
             };
             let batch = ScannedBatch {
                 first: Offset(from),

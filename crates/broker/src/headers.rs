@@ -13,7 +13,7 @@ pub const DELIVER_AT: &str = "millstream.deliver-at";
 /// When the record's time to live is over. For queues that mind it.
 pub const EXPIRES_AT: &str = "millstream.expires-at";
 
-/// The record's id, any bytes. Queues that deduplicate drop what repeats one.
+/// The record's id, any bytes. Queues drop what repeats one, unless they are told not to.
 pub const ID: &str = "millstream.id";
 
 /// The queue that a dead letter was in.

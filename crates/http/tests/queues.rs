@@ -151,6 +151,26 @@ async fn changes_at_the_same_time_are_all_made() {
 }
 
 #[tokio::test]
+async fn ids_count_for_five_minutes_unless_a_queue_is_told_otherwise() {
+    let served = Served::start().await;
+    queue(&served, json!({})).await;
+    let window = async || {
+        let queue = served.get("/v1/queues/q").await.ok();
+        queue["policy"]["dedup_window_ms"].as_u64()
+    };
+    assert_eq!(window().await, Some(300_000));
+    for (asked, window_ms) in [(json!(0), 0), (Value::Null, 300_000), (json!(1_000), 1_000)] {
+        alter(&served, json!({ "dedup_window_ms": asked }))
+            .await
+            .ok();
+        assert_eq!(window().await, Some(window_ms));
+    }
+    let plain = json!({"name": "plain", "topic": "t", "policy": {"dedup_window_ms": 0}});
+    let plain = served.send("POST", "/v1/queues", &plain.to_string()).await;
+    assert_eq!(plain.json()["policy"]["dedup_window_ms"], 0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_of_a_policy_is_named() {
     let served = Served::start().await;
     queue(&served, json!({})).await;

@@ -317,6 +317,9 @@ pub const QUEUE_POLICY_MS_MAX: u64 = 10 * 365 * 86_400_000;
 /// Records that one queue keeps a timer for because their own time has not come, at 32 bytes each; beyond, the scan waits.
 pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
 
+/// The deduplication window of queues that do not say otherwise, in milliseconds: as long as SQS's.
+pub const QUEUE_DEDUP_WINDOW_MS_DEFAULT: u64 = 5 * 60_000;
+
 /// Ids that one queue remembers for its deduplication window, at about 100 bytes each; beyond, the oldest are forgotten,
 /// and counted.
 pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memmem;
 use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 
 use crate::batch::Batch;
@@ -33,6 +34,26 @@ impl Batch {
             payload,
             decompressed_bytes_max,
             ..Records::of_plain(self.header, Bytes::new())
+        }
+    }
+
+    /// Whether `text`, which is short, stands anywhere in the records' bytes: in a key, a value, a header or across them.
+    /// Nothing is decoded for it; decompression is bounded as in [`Self::records`].
+    pub fn mentions(&self, text: &[u8], decompressed_bytes_max: usize) -> Result<bool, BatchError> {
+        let finder = memmem::Finder::new(text);
+        match Source::open(&self.header, self.payload(), decompressed_bytes_max)? {
+            Source::Plain(bytes) => Ok(finder.find(&bytes).is_some()),
+            Source::Compressed(mut stream) => {
+                while stream.fill()? {
+                    if finder.find(&stream.buffer).is_some() {
+                        return Ok(true);
+                    }
+                    // It may begin in one chunk and end in the next.
+                    let kept = stream.buffer.len().min(text.len().saturating_sub(1));
+                    stream.buffer.advance(stream.buffer.len() - kept);
+                }
+                Ok(false)
+            }
         }
     }
 

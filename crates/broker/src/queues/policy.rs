@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use millstream_limits::{QUEUE_CONSUMER_IDLE_MS_DEFAULT, QUEUE_WINDOW_RECORDS_DEFAULT};
-use serde::{Deserialize, Serialize};
+use millstream_limits::{
+    QUEUE_CONSUMER_IDLE_MS_DEFAULT, QUEUE_DEDUP_WINDOW_MS_DEFAULT, QUEUE_WINDOW_RECORDS_DEFAULT,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How one queue behaves. The default is a plain queue: first come first served, thirty seconds to answer, no end to
-/// retries, nothing that needs a look inside a batch.
+/// retries, and nothing to be known of records but whether they repeat an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(
@@ -34,8 +36,9 @@ pub struct QueuePolicy {
     pub dead_letter_expired: bool,
     /// Order and limits by key.
     pub keys: Option<KeyPolicy>,
-    /// Records with an id that was seen this recently are dropped.
-    pub dedup_window_ms: Option<u64>,
+    /// Records with an id that was seen this recently are dropped. 0 is never.
+    #[serde(deserialize_with = "zero_for_null")]
+    pub dedup_window_ms: u64,
     /// Whether records are filtered: the caller says of each whether it belongs. It follows from whether there is a filter.
     #[serde(skip)]
     pub filtered: bool,
@@ -49,6 +52,17 @@ pub struct QueuePolicy {
     pub access: Access,
     /// When a consumer that shows no sign of life stops being the active one.
     pub consumer_idle_ms: u64,
+}
+
+/// What a queue has to know of records before it can sort them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing but that they are there.
+    Past,
+    /// Whether they have ids. Those of a batch in which none has one need not be told apart.
+    ForIds,
+    /// What each says of itself.
+    Inside,
 }
 
 /// Attempts and the time between them.
@@ -100,7 +114,8 @@ pub struct KeyPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthPolicy {
-    /// Records that are not finished, leased ones included. With a filter or deduplication only those that were looked at.
+    /// Records that are not finished, leased ones included. With a filter only those that were looked at: see
+    /// [`QueuePolicy::length_follows_looks`].
     pub records_max: u64,
     /// What happens beyond.
     pub overflow: Overflow,
@@ -153,7 +168,7 @@ impl Default for QueuePolicy {
             ttl_ms: None,
             dead_letter_expired: false,
             keys: None,
-            dedup_window_ms: None,
+            dedup_window_ms: QUEUE_DEDUP_WINDOW_MS_DEFAULT,
             filtered: false,
             length: None,
             in_flight_max: None,
@@ -176,27 +191,43 @@ impl Default for RetryPolicy {
 }
 
 impl QueuePolicy {
-    /// Whether the queue must know what is inside the batches.
-    pub fn needs_decoding(&self) -> bool {
-        self.priorities
+    /// What the queue has to know of records.
+    pub fn look(&self) -> Look {
+        let inside = self.priorities
             || self.delays
             || self.delay_ms > 0
             || self.record_ttl
             || self.ttl_ms.is_some()
             || self.keys.is_some()
-            || self.dedup_window_ms.is_some()
-            || self.filtered
+            || self.filtered;
+        match inside {
+            true => Look::Inside,
+            false if self.deduplicates() => Look::ForIds,
+            false => Look::Past,
+        }
     }
 
-    /// Whether a look at records may find that the queue does not want them, so that they are none of its length before.
+    /// Whether records that repeat an id are dropped.
+    pub(crate) fn deduplicates(&self) -> bool {
+        self.dedup_window_ms > 0
+    }
+
+    /// Whether a look at records may find that the queue does not want them.
     pub(crate) fn may_not_want_records(&self) -> bool {
-        self.filtered || self.dedup_window_ms.is_some()
+        self.filtered || self.deduplicates()
+    }
+
+    /// Whether records are none of the queue's length before they were looked at. A filter may want none of them. That
+    /// one repeats an id is the exception, for which nothing else may be dropped, but it takes a place where there is
+    /// none for more.
+    pub(crate) fn length_follows_looks(&self) -> bool {
+        self.filtered
     }
 
     /// How far the queue looks ahead. One that does not know its length before it has looked at its records looks beyond
     /// the greatest, or it would not find out that it is too long.
     pub(crate) fn looks_ahead(&self) -> usize {
-        let beyond = self.length.filter(|_| self.may_not_want_records());
+        let beyond = self.length.filter(|_| self.length_follows_looks());
         let beyond = beyond.map_or(0, |length| {
             usize::try_from(length.records_max).unwrap_or(usize::MAX)
         });
@@ -214,6 +245,11 @@ impl QueuePolicy {
         };
         sight(self) != sight(earlier)
     }
+}
+
+/// Queues of the time before there was a default have null for none.
+fn zero_for_null<'de, D: Deserializer<'de>>(stored: D) -> Result<u64, D::Error> {
+    Ok(Option::deserialize(stored)?.unwrap_or(0))
 }
 
 impl RetryPolicy {
@@ -281,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_plain_queue_needs_no_look_inside() {
-        assert!(!QueuePolicy::default().needs_decoding());
+        assert_eq!(QueuePolicy::default().look(), Look::ForIds);
         let length = LengthPolicy {
             records_max: 1,
             overflow: Overflow::DropOldest,
@@ -292,6 +328,27 @@ mod tests {
             dead_letters: true,
             ..QueuePolicy::default()
         };
-        assert!(!plain.needs_decoding());
+        assert_eq!(plain.look(), Look::ForIds);
+        let undivided = QueuePolicy {
+            dedup_window_ms: 0,
+            ..plain.clone()
+        };
+        assert_eq!(undivided.look(), Look::Past);
+        let late = QueuePolicy {
+            delay_ms: 1,
+            ..plain
+        };
+        assert_eq!(late.look(), Look::Inside);
+    }
+
+    #[test]
+    fn a_queue_of_the_time_before_the_default_goes_on_without() {
+        let window = |stored: &str| {
+            let policy: QueuePolicy = serde_json::from_str(stored).unwrap();
+            policy.dedup_window_ms
+        };
+        assert_eq!(window(r#"{"dedup_window_ms":null}"#), 0);
+        assert_eq!(window(r#"{"dedup_window_ms":7}"#), 7);
+        assert_eq!(window("{}"), 300_000);
     }
 }

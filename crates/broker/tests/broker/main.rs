@@ -12,6 +12,7 @@ mod live;
 mod offsets;
 mod produce;
 mod publish;
+mod queue_dedup;
 mod queue_faults;
 mod queue_length;
 mod queues;

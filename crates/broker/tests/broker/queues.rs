@@ -324,7 +324,7 @@ async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {
     let server = Server::start().await;
     let topic = server.topic("orders", 1, &[]).await;
     let policy = QueuePolicy {
-        dedup_window_ms: Some(3_600_000),
+        dedup_window_ms: 3_600_000,
         delays: true,
         record_ttl: true,
         ttl_ms: Some(700),
@@ -427,7 +427,7 @@ async fn priority_delay_and_time_to_live_are_read_from_headers() {
         priorities: true,
         delays: true,
         record_ttl: true,
-        dedup_window_ms: Some(60_000),
+        dedup_window_ms: 60_000,
         ..QueuePolicy::default()
     };
     let queue = queue_on(&server, &topic, policy).await;

@@ -47,7 +47,8 @@ pub(super) struct Create {
 #[command(after_help = "\
 Examples:
   millstream queue alter mail --set retry.attempts_max=10
-  millstream queue alter mail --set in_flight_max=null      # back to the default")]
+  millstream queue alter mail --set in_flight_max=null      # back to the default
+  millstream queue alter mail --set dedup_window_ms=0       # take messages that repeat an id")]
 pub(super) struct Alter {
     /// The queue.
     name: String,

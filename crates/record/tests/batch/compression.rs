@@ -228,3 +228,27 @@ fn memory_grows_with_what_is_there_not_with_what_is_claimed() {
         );
     }
 }
+
+#[test]
+fn what_a_batch_mentions_is_found_wherever_it_stands() {
+    let rare = b"millstream.id";
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
+        let mentions = |samples: &[Sample]| batch(codec, samples).mentions(rare, CAP_BYTES);
+        // Across the chunks that are decompressed at a time, too.
+        for padding in (65_536 - 40)..(65_536 + 10) {
+            let mut holder = sample(0, None, Some(&"x".repeat(padding)));
+            assert_eq!(mentions(&[holder.clone()]), Ok(false));
+            holder.headers = vec![(rare.to_vec(), None)];
+            assert_eq!(mentions(&[holder]), Ok(true), "{codec:?} {padding}");
+        }
+    }
+    let whole = batch(Codec::Gzip, &[sample(0, None, Some(&"x".repeat(10_000)))]);
+    let bomb = whole.mentions(rare, 1_000).unwrap_err();
+    assert!(matches!(bomb, BatchError::Bomb { .. }), "{bomb:?}");
+}

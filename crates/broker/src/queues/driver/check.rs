@@ -62,7 +62,7 @@ fn durations_ms(policy: &QueuePolicy) -> [(&'static str, Option<u64>); 6] {
         ("retry.delay_ms_max", policy.retry.delay_ms_max),
         ("delay_ms", Some(policy.delay_ms)),
         ("ttl_ms", policy.ttl_ms),
-        ("dedup_window_ms", policy.dedup_window_ms),
+        ("dedup_window_ms", Some(policy.dedup_window_ms)),
         ("consumer_idle_ms", Some(policy.consumer_idle_ms)),
     ]
 }
@@ -141,7 +141,7 @@ mod tests {
                 "ttl_ms is at most 315360000000, ten years",
             ),
             (
-                |policy| policy.dedup_window_ms = Some(u64::MAX),
+                |policy| policy.dedup_window_ms = u64::MAX,
                 "dedup_window_ms is at most 315360000000, ten years",
             ),
             (
@@ -168,7 +168,7 @@ mod tests {
                 policy.retry.jitter_percent = 100;
                 policy.delay_ms = QUEUE_POLICY_MS_MAX;
                 policy.ttl_ms = Some(QUEUE_POLICY_MS_MAX);
-                policy.dedup_window_ms = Some(QUEUE_POLICY_MS_MAX);
+                policy.dedup_window_ms = QUEUE_POLICY_MS_MAX;
                 policy.consumer_idle_ms = QUEUE_POLICY_MS_MAX;
                 policy.in_flight_max = Some(1);
             },

@@ -97,8 +97,7 @@ impl QueueHandle {
         self.learn_ends(&mut state, &mut effects);
         // Refused only when the store has ended, which the append is told too.
         let _ = self.perform(&mut state, &mut effects, self.cell.unsynced());
-        // A queue that may not want them counts nothing that it has not looked at.
-        let unseen = if state.machine.policy().may_not_want_records() {
+        let unseen = if state.machine.policy().length_follows_looks() {
             0
         } else {
             under_way(&topic)

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use millstream_limits::{
     BATCH_DECOMPRESSED_BYTES_MAX, QUEUE_SCAN_BYTES_MAX, QUEUE_SCAN_RECORDS_MAX,
 };
-use millstream_record::{Batch, Codec, Offset, Record, TimestampMs};
+use millstream_record::{Batch, BatchHeader, Codec, Offset, Record, TimestampMs};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
@@ -16,6 +16,7 @@ use crate::error::BrokerError;
 use crate::filter::Filter;
 use crate::headers;
 use crate::queues::machine::{Content, Effects, ScanRequest, ScannedBatch, ScannedRecord};
+use crate::queues::policy::Look;
 use crate::topics::PartitionHandle;
 
 /// What one look at the log may still take in: no more than was asked for, or than is good for others that wait. What is
@@ -33,7 +34,7 @@ struct Seen {
 }
 
 enum SeenContent {
-    Whole,
+    Whole { newest: TimestampMs },
     Records(Vec<ScannedRecord>),
     Nothing,
     Undecodable,
@@ -83,7 +84,7 @@ impl Cell {
             for bytes in fetched.slices {
                 room.spend(0, bytes.len());
                 for batch in millstream_record::Batches::new(bytes) {
-                    let batch = look_at(broker, batch?, request.decode, filter.as_ref()).await;
+                    let batch = look_at(broker, batch?, request.look, filter.as_ref()).await;
                     at = at.max(batch.last.next());
                     room.spend(batch.count(), 0);
                     seen.push(batch);
@@ -147,11 +148,19 @@ impl Room {
     }
 }
 
+impl SeenContent {
+    fn of_whole(header: &BatchHeader) -> Self {
+        Self::Whole {
+            newest: header.max_timestamp,
+        }
+    }
+}
+
 impl Seen {
     fn count(&self) -> usize {
         match &self.content {
             SeenContent::Records(records) => records.len(),
-            SeenContent::Whole => (self.last - self.first) as usize + 1,
+            SeenContent::Whole { .. } => (self.last - self.first) as usize + 1,
             SeenContent::Nothing | SeenContent::Undecodable | SeenContent::Damaged => 0,
         }
     }
@@ -161,7 +170,7 @@ impl Seen {
             first: self.first,
             last: self.last,
             content: match &self.content {
-                SeenContent::Whole => Content::Whole,
+                SeenContent::Whole { newest } => Content::Whole { newest: *newest },
                 SeenContent::Records(records) => Content::Records(records),
                 SeenContent::Nothing => Content::Nothing,
                 SeenContent::Undecodable => Content::Undecodable,
@@ -171,22 +180,24 @@ impl Seen {
     }
 }
 
-async fn look_at(broker: &Broker, batch: Batch, decode: bool, filter: Option<&Filter>) -> Seen {
+async fn look_at(broker: &Broker, batch: Batch, look: Look, filter: Option<&Filter>) -> Seen {
     let header = batch.header;
     let first = header.base_offset;
     let last = Offset(first.get() + i64::from(header.last_offset_delta));
     let is_whole = header.record_count == header.last_offset_delta + 1;
     let content = if header.control || header.record_count == 0 {
         SeenContent::Nothing
-    } else if !decode && is_whole {
-        SeenContent::Whole
-    } else if header.codec == Codec::None {
-        look_inside(&batch, filter)
     } else {
-        let filter = filter.cloned();
-        broker
-            .unpack(move || look_inside(&batch, filter.as_ref()))
-            .await
+        let look = if is_whole { look } else { Look::Inside };
+        match look {
+            Look::Past => SeenContent::of_whole(&header),
+            _ if header.codec == Codec::None => look_into(&batch, look, filter),
+            _ => {
+                let filter = filter.cloned();
+                let look_into = move || look_into(&batch, look, filter.as_ref());
+                broker.unpack(look_into).await
+            }
+        }
     };
     Seen {
         first,
@@ -195,7 +206,12 @@ async fn look_at(broker: &Broker, batch: Batch, decode: bool, filter: Option<&Fi
     }
 }
 
-fn look_inside(batch: &Batch, filter: Option<&Filter>) -> SeenContent {
+fn look_into(batch: &Batch, look: Look, filter: Option<&Filter>) -> SeenContent {
+    // The name of the header may also stand elsewhere. Where it stands nowhere, nothing has to be decoded.
+    let id = headers::ID.as_bytes();
+    if look == Look::ForIds && batch.mentions(id, BATCH_DECOMPRESSED_BYTES_MAX) == Ok(false) {
+        return SeenContent::of_whole(&batch.header);
+    }
     let records = batch.records(BATCH_DECOMPRESSED_BYTES_MAX);
     let scanned = records.map(|record| record.map(|record| scanned(&record, filter)));
     match scanned.collect::<Result<Vec<_>, _>>() {
@@ -207,6 +223,7 @@ fn look_inside(batch: &Batch, filter: Option<&Filter>) -> SeenContent {
 /// What a queue has to know of a record.
 fn scanned(record: &Record, filter: Option<&Filter>) -> ScannedRecord {
     let mut scanned = ScannedRecord::new(record.offset, record.timestamp);
+    let mut is_dead_letter = false;
     for header in record.headers.iter() {
         let Some(value) = header.value else { continue };
         match std::str::from_utf8(header.key) {
@@ -216,8 +233,13 @@ fn scanned(record: &Record, filter: Option<&Filter>) -> ScannedRecord {
             Ok(headers::DELIVER_AT) => scanned.deliver_at = number(value).map(TimestampMs),
             Ok(headers::EXPIRES_AT) => scanned.expires_at = number(value).map(TimestampMs),
             Ok(headers::ID) => scanned.id = Some(id_hash(value)),
+            Ok(headers::DEAD_LETTER_QUEUE) => is_dead_letter = true,
             _ => {}
         }
+    }
+    if is_dead_letter {
+        // Its id is of its first life: two queues' letters of one message are no repetition of each other.
+        scanned.id = None;
     }
     scanned.key = record.key.as_deref().map(key_hash);
     scanned.wanted = filter.is_none_or(|filter| filter.matches_record(record));

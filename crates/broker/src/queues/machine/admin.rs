@@ -92,7 +92,7 @@ impl Queue {
         if self.policy.access == Access::Shared {
             self.active = None;
         }
-        if self.policy.dedup_window_ms.is_none() {
+        if !self.policy.deduplicates() {
             self.dedup.clear(&mut effects.writes);
         }
         if !self.policy.dead_letters {

@@ -119,9 +119,9 @@ impl Queue {
 
     /// Forgets ids that no record to come can repeat within the window. A partition that is looked at late keeps them.
     pub(super) fn forget_ids(&mut self, now: TimestampMs, effects: &mut Effects) {
-        let Some(window_ms) = self.policy.dedup_window_ms else {
+        if !self.policy.deduplicates() {
             return;
-        };
+        }
         let progress = self.partitions.iter().map(|partition| {
             if partition.scan >= partition.end {
                 now
@@ -130,16 +130,13 @@ impl Queue {
             }
         });
         let horizon = progress.min().unwrap_or(now);
+        let window_ms = self.policy.dedup_window_ms;
         self.dedup.forget(horizon, window_ms, &mut effects.writes);
         self.plan_to_forget_ids(now);
     }
 
     pub(super) fn plan_to_forget_ids(&mut self, now: TimestampMs) {
-        let expiry = self
-            .policy
-            .dedup_window_ms
-            .and_then(|window_ms| self.dedup.next_expiry(window_ms));
-        if let Some(expiry) = expiry {
+        if let Some(expiry) = self.dedup.next_expiry(self.policy.dedup_window_ms) {
             let review = expiry.max(now.saturating_add(IDS_REVIEW_MS));
             self.set_once(review, Timer::Ids);
         }

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::run::Part;
 use super::write::Write;
 use crate::queues::ids::{ConsumerId, JobId, LeaseNumber, PartitionIndex, RequestToken};
+use crate::queues::policy::Look;
 
 /// What is to be done outside the machine after an event. Handed in empty or with what earlier events left; the
 /// machine only adds.
@@ -96,8 +97,8 @@ pub struct ScanRequest {
     pub from: Offset,
     /// About how many records are wanted. Batches are given whole, so it may be more.
     pub records: usize,
-    /// Whether the queue must know each record; else it needs the batches' headers only.
-    pub decode: bool,
+    /// What it has to know of them.
+    pub look: Look,
     /// For the queue: answers to requests of an earlier round are void.
     pub round: u32,
 }

@@ -1,5 +1,6 @@
 //! What events share: moving records between states, and everything that follows from it.
 
+use millstream_limits::QUEUE_SCHEDULED_MAX;
 use millstream_record::{Offset, TimestampMs};
 
 use super::bits::ones;
@@ -253,7 +254,7 @@ impl Queue {
             let room = room.max(share.saturating_sub(partition.ahead()));
             if partition.scan >= partition.end {
                 partition.hungry = false;
-            } else if room == 0 || self.scheduled >= millstream_limits::QUEUE_SCHEDULED_MAX {
+            } else if room == 0 || self.scheduled >= QUEUE_SCHEDULED_MAX {
                 self.hungry.push_back(index);
             } else {
                 partition.hungry = false;
@@ -262,11 +263,16 @@ impl Queue {
                     partition: index,
                     from: partition.scan,
                     records: room,
-                    decode: self.policy.needs_decoding(),
+                    look: self.policy.look(),
                     round: self.round,
                 });
             }
         }
+    }
+
+    /// Whether what is added now will be looked at before anything is received.
+    pub(super) fn has_room_to_look(&self) -> bool {
+        self.sums.ahead < self.policy.looks_ahead() && self.scheduled < QUEUE_SCHEDULED_MAX
     }
 
     /// A partition may have something to look at.

@@ -31,12 +31,17 @@ impl Queue {
         self.conclude(now, effects);
     }
 
-    /// Whether so many more records may be added, for whoever adds them and can be refused. If a look at records may end
-    /// them, those that were not looked at do not count.
+    /// Whether so many more records may be added, for whoever adds them and can be refused.
     pub fn has_room(&self, records: u64) -> bool {
         match self.policy.length {
             Some(length) if length.overflow == Overflow::Refuse => {
-                self.length().saturating_add(records) <= length.records_max
+                let partitions = self.partitions.iter();
+                let taken: u64 = if self.policy.length_follows_looks() {
+                    partitions.map(Partition::met).sum()
+                } else {
+                    partitions.map(Partition::open).sum()
+                };
+                taken.saturating_add(records) <= length.records_max
             }
             _ => true,
         }
@@ -51,6 +56,7 @@ impl Queue {
         if length.overflow == Overflow::Refuse {
             return;
         }
+        self.sum_up();
         let excess = self
             .length()
             .saturating_sub(self.dying())
@@ -79,7 +85,7 @@ impl Queue {
         effects: &mut Effects,
     ) -> u64 {
         let partition = &self.partitions[index as usize];
-        let only_met = self.policy.may_not_want_records();
+        let only_met = self.only_met_count();
         let to = if only_met {
             partition.met_end()
         } else {
@@ -118,14 +124,21 @@ impl Queue {
         count - left
     }
 
-    /// How many records count.
+    /// How many records count when the oldest are dropped.
     fn length(&self) -> u64 {
         let partitions = self.partitions.iter();
         partitions.map(|partition| self.length_of(partition)).sum()
     }
 
+    /// Whether records count only once they were looked at, as that may end them. But for a filter, what will not be looked
+    /// at soon counts.
+    fn only_met_count(&self) -> bool {
+        let looks_soon = self.has_room_to_look();
+        self.policy.length_follows_looks() || (self.policy.may_not_want_records() && looks_soon)
+    }
+
     fn length_of(&self, partition: &Partition) -> u64 {
-        if self.policy.may_not_want_records() {
+        if self.only_met_count() {
             partition.met()
         } else {
             partition.open()

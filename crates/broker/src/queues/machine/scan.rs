@@ -23,9 +23,12 @@ pub struct ScannedBatch<'a> {
 /// What is in a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
-    /// A record at every offset, none of them looked at. For requests that do not ask for decoding, and only if the
-    /// batch has as many records as offsets; one that was compacted has to be decoded all the same.
-    Whole,
+    /// A record at every offset, and nothing to know of them: nothing was asked, or whether they have ids and none has. Only
+    /// if the batch has as many records as offsets; one that was compacted has to be decoded all the same.
+    Whole {
+        /// The latest timestamp among them.
+        newest: TimestampMs,
+    },
     /// These records, in order.
     Records(&'a [ScannedRecord]),
     /// Nothing for consumers: a control batch, an aborted transaction.
@@ -125,7 +128,12 @@ impl Queue {
         effects: &mut Effects,
     ) {
         match content {
-            Content::Whole => self.take_in_unseen(index, from, to, now, effects),
+            Content::Whole { newest } => {
+                if let Some(partition) = self.touch(index) {
+                    partition.scanned_time = partition.scanned_time.max(newest);
+                }
+                self.take_in_unseen(index, from, to, now, effects);
+            }
             Content::Nothing => self.skip(index, from, to, now, effects),
             Content::Undecodable => self.give_up(index, from, to, now, effects),
             Content::Damaged => {

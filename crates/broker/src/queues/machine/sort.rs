@@ -139,7 +139,7 @@ impl Queue {
             self.finish(index, word_of(record.offset), Fate::Filtered, now, effects);
             return true;
         }
-        let (Some(window_ms), Some(id)) = (self.policy.dedup_window_ms, record.id) else {
+        let Some(id) = record.id.filter(|_| self.policy.deduplicates()) else {
             return false;
         };
         let seen = SeenId {
@@ -147,7 +147,9 @@ impl Queue {
             offset: record.offset,
             timestamp: record.timestamp,
         };
-        let is_duplicate = self.dedup.is_duplicate(index, seen, window_ms);
+        let is_duplicate = self
+            .dedup
+            .is_duplicate(index, seen, self.policy.dedup_window_ms);
         if is_duplicate {
             self.finish(index, word_of(record.offset), Fate::Duplicate, now, effects);
         }

@@ -35,7 +35,8 @@ pub(crate) struct CreateQueue {
     /// Where it begins: `earliest`, `latest`, or a time in milliseconds since the epoch.
     #[serde(default)]
     from: From,
-    /// What it is told to do, beside the defaults.
+    /// What it is told to do, beside the defaults. Repeated ids are dropped for five minutes unless `dedup_window_ms` says
+    /// otherwise; 0 is never.
     #[serde(default)]
     #[schema(value_type = Object)]
     policy: Value,
@@ -70,7 +71,7 @@ enum Place {
 /// What to change of a queue.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"policy": {"in_flight_max": 100, "ttl_ms": null}}))]
+#[schema(example = json!({"policy": {"in_flight_max": 100, "dedup_window_ms": 0, "ttl_ms": null}}))]
 pub(crate) struct AlterQueue {
     /// What of the policy is to be otherwise (RFC 7396); null goes back to the default.
     #[schema(value_type = Object)]

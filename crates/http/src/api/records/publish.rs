@@ -51,7 +51,7 @@ pub(crate) struct PublishQuery {
     /// Or at this moment, in milliseconds since the epoch.
     #[param(minimum = 0)]
     pub(crate) expires_at: Option<i64>,
-    /// Queues that deduplicate drop what repeats an id.
+    /// Queues drop what repeats an id within their `dedup_window_ms`.
     pub(crate) id: Option<String>,
     /// Where the last record of the key has to be, otherwise nothing is published (412): its offset, or `absent` for a key
     /// without records. For topics with `millstream.key.index`.

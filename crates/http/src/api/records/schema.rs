@@ -35,7 +35,7 @@ pub(crate) struct RecordSchema {
     /// Or at this moment, in milliseconds since the epoch.
     #[schema(minimum = 0)]
     expires_at: Option<i64>,
-    /// Queues that deduplicate drop what repeats an id. Text, or `{"base64": "…"}`.
+    /// Queues drop what repeats an id within their `dedup_window_ms`. Text, or `{"base64": "…"}`.
     #[schema(value_type = Option<BytesSchema>)]
     id: Option<()>,
     /// Where the last record of the key has to be, otherwise nothing is published (412): its offset, or `absent` for a key

@@ -55,7 +55,7 @@ struct Stage {
 impl Stage {
     fn new(window_ms: u64) -> Self {
         let policy = QueuePolicy {
-            dedup_window_ms: Some(window_ms),
+            dedup_window_ms: window_ms,
             ..QueuePolicy::default()
         };
         let logs = vec![Log::default(); PARTITIONS];
@@ -108,7 +108,7 @@ impl Stage {
         let mut record = ScannedRecord::new(log.end(), ms(self.now));
         record.id = Some(id.into());
         log.entries.push(Entry::Record(record));
-        let window_ms = self.policy.dedup_window_ms.unwrap() as i64;
+        let window_ms = self.policy.dedup_window_ms as i64;
         let is_new = self
             .new_at
             .get(&id)

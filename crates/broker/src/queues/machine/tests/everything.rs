@@ -57,7 +57,7 @@ prop_compose! {
         attempts_max in 0..4_u32,
         jitter_percent in 0..=100_u8,
         keys in proptest::option::of((1..3_u32, prop_oneof![Just(0_u32), 1..300_u32])),
-        dedup_window_ms in proptest::option::of(1..2_000_u64),
+        dedup_window_ms in prop_oneof![Just(0), 1..2_000_u64],
         length in proptest::option::of((1..20_u64, any::<bool>())),
         rate in proptest::option::of((1..50_u32, 1..10_u32)),
         access in prop_oneof![Just(Access::Shared), Just(Access::SingleActive)],

@@ -7,6 +7,7 @@ use crate::queues::machine::{
 };
 
 use super::{bounds, ms};
+use crate::queues::policy::Look;
 
 /// What there is at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +67,12 @@ impl Log {
                 Entry::Record(_) => {
                     let (first, others) = rest.split_at(1);
                     rest = others;
-                    if request.decode {
-                        Content::Records(first)
-                    } else {
-                        Content::Whole
+                    match request.look {
+                        Look::ForIds if first[0].id.is_some() => Content::Records(first),
+                        Look::Inside => Content::Records(first),
+                        Look::Past | Look::ForIds => Content::Whole {
+                            newest: first[0].timestamp,
+                        },
                     }
                 }
             };

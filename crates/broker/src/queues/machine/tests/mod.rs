@@ -41,7 +41,7 @@ fn what_a_scan_finds_beyond_the_end_is_left_for_the_next_one() {
     let batches = [(0, 2), (3, 5), (6, 8), (9, 9)].map(|(first, last)| ScannedBatch {
         first: Offset(first),
         last: Offset(last),
-        content: Content::Whole,
+        content: Content::Whole { newest: ms(0) },
     });
     let request = effects.scans.pop().unwrap();
     queue.scanned(&request, Offset(10), &batches, ms(0), &mut effects);

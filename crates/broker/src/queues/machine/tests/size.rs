@@ -9,7 +9,7 @@ use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
 use crate::queues::machine::{
     Answers, Content, Effects, Patience, Queue, Receive, ScannedBatch, ScannedRecord, Write,
 };
-use crate::queues::policy::{KeyPolicy, QueuePolicy};
+use crate::queues::policy::{KeyPolicy, Look, QueuePolicy};
 
 const MILLION: i64 = 1_000_000;
 
@@ -29,10 +29,9 @@ fn look(queue: &mut Queue, effects: &mut Effects, record: &impl Fn(Offset) -> Sc
         let batch = ScannedBatch {
             first: request.from,
             last: to - 1,
-            content: if request.decode {
-                Content::Records(&records)
-            } else {
-                Content::Whole
+            content: match request.look {
+                Look::Inside => Content::Records(&records),
+                Look::Past | Look::ForIds => Content::Whole { newest: ms(0) },
             },
         };
         queue.scanned(&request, to, &[batch], ms(0), effects);

@@ -98,7 +98,7 @@ pub(super) fn policy_of(words: &Words<'_>) -> QueuePolicy {
             in_flight_max,
             interval_ms: words.number("interval", 0),
         }),
-        dedup_window_ms: words.maybe("dedup"),
+        dedup_window_ms: words.number("dedup", 0),
         filtered: words.has("filtered"),
         length: words.maybe("length").map(|records_max| LengthPolicy {
             records_max,

@@ -278,3 +278,7 @@ impl State {
         self.recent_from = self.next;
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ use super::spec::{Start, SubscribeSpec, Topics};
 use super::token::ResumeToken;
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, OffsetQuery, after_damage};
+use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, after_damage};
 use crate::topics::{PartitionHandle, TopicHandle};
 
 /// A live subscription. Dropping it ends it.
@@ -175,14 +175,7 @@ impl Subscription {
         Ok(match start {
             Start::Now | Start::LatestPerKey => end,
             Start::Earliest => offsets.log_start,
-            Start::Since(time) => {
-                let query = OffsetQuery::Since(*time);
-                let found = self
-                    .broker
-                    .offset_at(partition, query, None, Isolation::ReadCommitted)
-                    .await?;
-                found.map_or(end, |found| found.offset)
-            }
+            Start::Since(time) => self.broker.start_since(partition, *time, end).await?,
             Start::Offsets(list) => {
                 let index = partition.index();
                 match list.iter().find(|(asked, _)| *asked == index) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_record::{LeaderEpoch, Offset, TimestampMs};
-use millstream_store::Partition;
+use millstream_store::{Partition, ReadError};
 
 use super::Isolation;
 use super::gather::EpochEnd;
@@ -79,6 +79,28 @@ impl Broker {
                     timestamp,
                     leader_epoch: log.epoch_at(offset),
                 }))
+        };
+        self.inner.blocking.run(search).await
+    }
+
+    /// Where somebody begins to read who wants what is not earlier than `time`, up to `end`: at the first such record, or at
+    /// damage that lies on the way to it, which he then comes across.
+    pub(crate) async fn start_since(
+        &self,
+        partition: &PartitionHandle,
+        time: TimestampMs,
+        end: Offset,
+    ) -> Result<Offset, BrokerError> {
+        let log = Arc::clone(&partition.log);
+        if log.is_dropped() {
+            return Err(BrokerError::UnknownPartition);
+        }
+        let search = move || match log.offset_for_time(time) {
+            Ok(found) => Ok(found.map_or(end, |(_, offset)| offset.min(end))),
+            Err(ReadError::Damaged { offset, .. }) => {
+                Ok(offset.max(log.offsets().log_start).min(end))
+            }
+            Err(error) => Err(BrokerError::from(error)),
         };
         self.inner.blocking.run(search).await
     }

@@ -422,6 +422,58 @@ async fn stored_records_that_are_damaged_are_told_and_passed() {
     assert_eq!(texts(&mut latest, 1).await, ["last"]);
 }
 
+/// A feed from a time on begins at damage that it comes across on the way there, and tells.
+#[tokio::test]
+async fn a_start_by_time_finds_its_way_around_damage() {
+    // Of long values each batch is in the index; many short ones lie between two entries.
+    for length in [5_000, 500] {
+        let server = Server::start().await;
+        let partition = server.partition("t", &[]).await;
+        let filler = "x".repeat(length);
+        for n in 0..100 {
+            let value = format!("{n} {filler}");
+            let batch = batch_at(TimestampMs(1_000 + n), &[&value]);
+            server.append(&partition, batch).await.unwrap();
+        }
+        drop(partition);
+        let server = server.restart_after(damage_packs).await;
+        let mut everything = server
+            .broker
+            .subscribe(from(Start::Earliest, named("t")))
+            .await
+            .unwrap();
+        let lost = loop {
+            match next(&mut everything).await {
+                LiveItem::Record(_) => {}
+                LiveItem::Lost(lost) => break lost,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(lost.to < Offset(100), "something is left behind the damage");
+        for n in 0..100 {
+            let since = Start::Since(TimestampMs(1_000 + n));
+            let spec = from(since, named("t"));
+            let mut subscription = server.broker.subscribe(spec).await.unwrap();
+            let n = Offset(n);
+            match next(&mut subscription).await {
+                LiveItem::Record(first) => {
+                    assert!(
+                        n < lost.from || n >= lost.to,
+                        "{n} is lost, and nobody is told"
+                    );
+                    assert_eq!(first.offset, n);
+                }
+                LiveItem::Lost(told) => {
+                    assert!(n >= lost.from, "{n} lies before what is damaged");
+                    assert_eq!(told, lost);
+                    assert_eq!(record(&mut subscription).await.offset, lost.to);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_subscription_ends_with_its_topic_and_with_the_server() {
     let server = Server::start().await;

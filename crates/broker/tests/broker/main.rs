@@ -3,6 +3,7 @@
 mod consumed;
 mod counts;
 mod crash;
+mod damage;
 mod fetch;
 mod fetch_memory;
 mod fetch_model;
@@ -29,6 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use damage::damage_packs;
 use millstream_broker::streams::{FetchSpec, Fetched};
 use millstream_broker::topics::{NewTopic, PartitionHandle, TopicHandle};
 use millstream_broker::{Appended, Broker, BrokerError, BrokerSettings, SettingChange, SettingOp};
@@ -131,17 +133,6 @@ impl Server {
 
     async fn values(&self, partition: &PartitionHandle, from: i64) -> Vec<String> {
         values(&self.fetch(partition, from).await.unwrap())
-    }
-}
-
-/// Spoils each pack in the middle, and so in the middle of some batch.
-fn damage_packs(directory: &Path) {
-    for file in std::fs::read_dir(directory.join("packs")).unwrap() {
-        let path = file.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle..middle + 10].fill(0x55);
-        std::fs::write(&path, bytes).unwrap();
     }
 }
 

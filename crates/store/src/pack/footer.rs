@@ -31,6 +31,8 @@ pub(super) struct Footer {
 pub(super) struct Start {
     /// In bytes from the start of the range.
     pub(super) position: u64,
+    /// No batch from there on has a lower offset.
+    pub(super) offset: Offset,
     /// Bytes up to the next index entry or the range's end.
     pub(super) gap_bytes: u64,
 }
@@ -137,9 +139,12 @@ impl Footer {
         let first = entry.index_start as usize;
         let count = entry.index_count as usize;
         let passed = partition_point(count, |number| before(&self.index(first + number)));
-        let position = match passed.checked_sub(1) {
-            Some(number) => self.index(first + number).position,
-            None => 0,
+        let (position, offset) = match passed.checked_sub(1) {
+            Some(number) => {
+                let index = self.index(first + number);
+                (index.position, index.base_offset)
+            }
+            None => (0, entry.range.first),
         };
         let next = if passed < count {
             self.index(first + passed).position
@@ -148,6 +153,7 @@ impl Footer {
         };
         Start {
             position,
+            offset,
             gap_bytes: next - position,
         }
     }

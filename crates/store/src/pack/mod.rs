@@ -83,6 +83,27 @@ pub enum PackError {
         /// Its base offset.
         offset: Offset,
     },
+    /// What is wrong, and where it was found.
+    #[error("{error}")]
+    At {
+        /// No batch that is whole lies between this offset and the damage.
+        offset: Offset,
+        /// What.
+        error: Box<PackError>,
+    },
+}
+
+impl PackError {
+    /// The same, found at that offset. What the medium refused is not of a place.
+    fn at(self, offset: Offset) -> Self {
+        match self {
+            Self::Io(_) | Self::At { .. } => self,
+            error => Self::At {
+                offset,
+                error: Box::new(error),
+            },
+        }
+    }
 }
 
 /// The name of a pack on its medium.

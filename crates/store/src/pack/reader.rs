@@ -90,6 +90,7 @@ impl PackReader {
         let Start {
             position,
             gap_bytes,
+            ..
         } = self.footer.start_for_offset(entry, from);
         let rest_bytes = entry.range.bytes - position;
         // What lies before the wanted batch is skipped: usually less than a gap.
@@ -158,17 +159,24 @@ impl PackReader {
         Ok((position == entry.range.bytes).then_some(entry.range.end))
     }
 
-    /// The first batch, from `from` on, whose max timestamp is at least `at`.
+    /// The first batch, from `from` on, whose max timestamp is at least `at`. Damage on the way is told with its place.
     pub fn find_by_time(
         self: &Arc<Self>,
         entry: &DirectoryEntry,
         at: TimestampMs,
         from: Offset,
     ) -> Result<Option<Batch>, PackError> {
-        let by_time = self.footer.start_for_time(entry, at).position;
-        let by_offset = self.footer.start_for_offset(entry, from).position;
-        let mut scan = self.scan_from(entry, by_time.max(by_offset), SEARCH_CHUNK_BYTES);
-        while let Some(batch) = scan.next_batch()? {
+        let by_time = self.footer.start_for_time(entry, at);
+        let by_offset = self.footer.start_for_offset(entry, from);
+        let start = if by_time.position > by_offset.position {
+            by_time
+        } else {
+            by_offset
+        };
+        let mut scan = self.scan_from(entry, start.position, SEARCH_CHUNK_BYTES);
+        let mut next = start.offset;
+        while let Some(batch) = scan.next_batch().map_err(|error| error.at(next))? {
+            next = batch.header.next_offset();
             if batch.header.last_offset() >= from && batch.header.max_timestamp >= at {
                 return Ok(Some(batch));
             }

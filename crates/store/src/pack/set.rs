@@ -163,10 +163,10 @@ impl PackSet {
                 let Some(batch) = pack.find_by_time(entry, at, from)? else {
                     return Ok(None);
                 };
-                Ok(Some((
-                    first_record_since(&batch, at, from)?,
-                    batch.header.next_offset(),
-                )))
+                let base = batch.header.base_offset;
+                let found = first_record_since(&batch, at, from);
+                let found = found.map_err(|error| PackError::from(error).at(base))?;
+                Ok(Some((found, batch.header.next_offset())))
             })?;
             from = match found {
                 Some((Some(record), _)) => return Ok(Some(record)),
@@ -372,7 +372,7 @@ fn latest_in_range(
 
 fn damaged(placed: &PlacedRange, error: &PackError) -> ReadError {
     let offset = match error {
-        PackError::Misplaced { offset, .. } => *offset,
+        PackError::Misplaced { offset, .. } | PackError::At { offset, .. } => *offset,
         _ => placed.range.first,
     };
     ReadError::Damaged {

@@ -191,6 +191,8 @@ pub enum BrokerError {
         expected: Option<Offset>,
         /// Where it is.
         actual: Option<Offset>,
+        /// Which record expected it: [`Expectation::number`](crate::produce::Expectation::number).
+        record: u32,
     },
     /// Positions of keys are known only where the topic keeps them.
     #[error("the topic has no key index; create it with millstream.key.index=true")]
@@ -313,9 +315,15 @@ impl From<CommitError> for BrokerError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::UnknownPartition(_) => Self::UnknownPartition,
-            CommitError::PositionMismatch { expected, actual } => {
-                Self::PositionMismatch { expected, actual }
-            }
+            CommitError::PositionMismatch {
+                expected,
+                actual,
+                number,
+            } => Self::PositionMismatch {
+                expected,
+                actual,
+                record: number,
+            },
             CommitError::State(why) => Self::Damaged(why),
             CommitError::OutOfOrderSequence {
                 producer_id,

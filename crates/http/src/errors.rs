@@ -12,17 +12,13 @@ impl From<BrokerError> for Problem {
         if kind == Kind::INTERNAL || kind == Kind::DAMAGED {
             tracing::error!(%error, "an http request failed");
         }
-        let position = match &error {
-            BrokerError::PositionMismatch { actual, .. } => {
-                let at = actual.map(|offset| KeyPosition::At(offset.get()));
-                Some(at.unwrap_or(KeyPosition::Nowhere))
-            }
-            _ => None,
-        };
-        Problem {
-            position,
-            ..Problem::new(kind, error.to_string())
+        let mut problem = Problem::new(kind, error.to_string());
+        if let BrokerError::PositionMismatch { actual, record, .. } = error {
+            let at = actual.map(|offset| KeyPosition::At(offset.get()));
+            problem.position = Some(at.unwrap_or(KeyPosition::Nowhere));
+            problem.record = Some(record);
         }
+        problem
     }
 }
 

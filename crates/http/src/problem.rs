@@ -107,6 +107,10 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// Where the key's last record is, if it was expected elsewhere.
     pub position: Option<KeyPosition>,
+    /// Which of several records it is about, by its number.
+    pub(crate) record: Option<u32>,
+    /// The member of the request's JSON that it is about, as a JSON Pointer in a URI fragment.
+    pub pointer: Option<String>,
 }
 
 /// Where a key's last record is.
@@ -138,6 +142,10 @@ pub(crate) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub(crate) position: Option<KeyPosition>,
+    /// With `precondition-failed`: what of the request's JSON it is about, as a JSON Pointer (RFC 6901), for instance
+    /// `#/records/3/expected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<&'a str>,
 }
 
 impl Problem {
@@ -147,6 +155,17 @@ impl Problem {
             kind,
             detail: detail.into(),
             position: None,
+            record: None,
+            pointer: None,
+        }
+    }
+
+    /// The same, if it is about one of several records: says where that is.
+    #[must_use]
+    pub(crate) fn at_record(self, pointer: impl FnOnce(u32) -> String) -> Problem {
+        Problem {
+            pointer: self.record.map(pointer),
+            ..self
         }
     }
 
@@ -168,6 +187,7 @@ impl Problem {
             detail: &self.detail,
             code: self.kind.code,
             position: self.position,
+            pointer: self.pointer.as_deref(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }

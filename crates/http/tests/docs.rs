@@ -167,6 +167,7 @@ async fn docs_http_websocket_shows_what_happens() {
     let page = std::fs::read_to_string(page).unwrap();
     let served = Served::start().await;
     served.topic("orders", 1).await;
+    served.topic("shipping", 1).await;
     let queue = r#"{"name":"mail","topic":"orders","from":"earliest"}"#;
     assert_eq!(served.send("POST", "/v1/queues", queue).await.status, 201);
     let mut socket = Socket::open(&served).await;

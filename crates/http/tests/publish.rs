@@ -6,32 +6,6 @@ use serde_json::{Value, json};
 use support::{Answer, Served};
 
 impl Served {
-    async fn indexed_topic(&self, name: &str) {
-        let body = r#"{"partitions":2,"settings":{"millstream.key.index":true}}"#;
-        let answer = self.send("PUT", &format!("/v1/topics/{name}"), body).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-    }
-
-    async fn publish(&self, topic: &str, body: &str) -> Answer {
-        let path = format!("/v1/topics/{topic}/records");
-        self.send("POST", &path, body).await
-    }
-
-    async fn publish_with(&self, headers: &[(&str, &str)], path: &str, body: &str) -> Answer {
-        let mut client = self.client().await;
-        client.request("POST", path, headers, body.as_bytes()).await
-    }
-
-    /// How many records there are in the topic.
-    async fn count(&self, topic: &str) -> i64 {
-        let described = self.get(&format!("/v1/topics/{topic}")).await.ok();
-        let partitions = described["partitions"].as_array().unwrap();
-        let latest = partitions
-            .iter()
-            .map(|partition| partition["latest"].as_i64().unwrap());
-        latest.sum()
-    }
-
     async fn tell(&self, queue: &str, what: &str, body: &Value) -> Answer {
         let path = format!("/v1/queues/{queue}/{what}");
         self.send("POST", &path, &body.to_string()).await
@@ -47,6 +21,30 @@ fn values(read: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn which_of_several_records_lost_is_told() {
+    let served = Served::start().await;
+    served.indexed_topic("accounts").await;
+    let taken = r#"{"key":"7","expected":"absent"}"#;
+    served.publish("accounts", taken).await.ok();
+    // Enough for several partitions and batches; only one of them is there already.
+    let records: Vec<Value> = (0..12)
+        .map(|n| match n {
+            3 => json!({"key": "no expectation"}),
+            _ => json!({"key": n.to_string(), "expected": "absent"}),
+        })
+        .collect();
+    let body = json!({ "records": records }).to_string();
+    let path = "/v1/topics/accounts/records";
+    let json_body = ("content-type", "application/json");
+    for headers in [&[json_body][..], &[json_body, ("idempotency-key", "k")]] {
+        let answer = served.publish_with(headers, path, &body).await;
+        answer.problem(412, "precondition-failed");
+        assert_eq!(answer.json()["pointer"], "#/records/7/expected");
+    }
+    assert_eq!(served.count("accounts").await, 1);
+}
+
+#[tokio::test]
 async fn who_expects_another_position_is_told_where_it_is() {
     let served = Served::start().await;
     served.indexed_topic("accounts").await;
@@ -55,6 +53,7 @@ async fn who_expects_another_position_is_told_where_it_is() {
     let answer = served.publish("accounts", opened).await;
     answer.problem(412, "precondition-failed");
     assert_eq!(answer.json()["position"], 0);
+    assert_eq!(answer.json()["pointer"], "#/expected");
     let paid = r#"{"key":"a","value":"paid","expected":0}"#;
     served.publish("accounts", paid).await.ok();
     let answer = served.publish("accounts", paid).await;
@@ -75,6 +74,8 @@ async fn who_expects_another_position_is_told_where_it_is() {
     let path = "/v1/topics/accounts/records?expected=absent";
     let answer = served.publish_with(&raw, path, "opened").await;
     answer.problem(412, "precondition-failed");
+
+    assert_eq!(answer.json().get("pointer"), None, "a query is not JSON");
 
     let read = served.get("/v1/topics/accounts/records?key=a").await.ok();
     assert_eq!(values(&read), ["opened", "paid", "closed"]);
@@ -283,6 +284,9 @@ async fn a_publish_that_is_refused_acknowledges_nothing() {
         let request = json!({"receipts": receipts, "publish": publish});
         let answer = served.tell("work", "ack-and-publish", &request).await;
         answer.problem(status, code);
+        if status == 412 {
+            assert_eq!(answer.json()["pointer"], "#/publish/1/records/0/expected");
+        }
         let depth = &served.get("/v1/queues/work").await.ok()["depth"];
         assert_eq!(depth["leased"], 1, "{request}");
     }

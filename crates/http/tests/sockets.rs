@@ -659,3 +659,149 @@ async fn messages_that_were_never_written_do_not_count_as_attempts() {
     let queue = served.get("/v1/queues/q").await.ok();
     assert_eq!(queue["totals"]["dead_lettered"], 0, "{queue}");
 }
+
+#[tokio::test]
+async fn a_subscription_is_told_how_far_its_filter_has_come() {
+    let served = Served::start_with(HttpSettings {
+        keep_alive: Duration::from_millis(50),
+        ..HttpSettings::default()
+    })
+    .await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    let filter = json!({"key": {"equals": "b"}});
+    socket
+        .ask(json!({"type":"subscribe","subscription":"s","topics":["t"],"filter":filter,"credit":1}))
+        .await;
+    let publish = async |record: Value| {
+        let published = served.publish("t", &record.to_string()).await;
+        published.ok();
+    };
+    publish(json!({"value": "left out"})).await;
+    publish(json!({"value": "too"})).await;
+    let told = socket.event("position", "s").await;
+    let position = told["position"].as_str().unwrap().to_owned();
+    assert!(position.ends_with("/0:2"), "{told}");
+    // Once is enough, and it took no credit.
+    socket.silence().await;
+    publish(json!({"key": "b", "value": "wanted"})).await;
+    assert_eq!(socket.values("s", 1).await, ["wanted"]);
+    socket.silence().await;
+    publish(json!({"key": "b", "value": "waits for credit"})).await;
+    socket.silence().await;
+
+    let resume = json!({"type":"subscribe","subscription":"r","topics":["t"],"position":position});
+    socket.ask(resume).await;
+    assert_eq!(socket.values("r", 2).await, ["wanted", "waits for credit"]);
+}
+
+#[tokio::test]
+async fn a_publish_with_a_key_is_published_once_and_in_its_turn() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let mut socket = Socket::open(&served).await;
+    let once = json!({"type":"publish","topic":"t","records":[{"value":"a"},{"value":"b"}],"idempotency_key":"k"});
+    let first = socket.ask(once.clone()).await;
+    assert_eq!(first["type"], "published", "{first}");
+    assert_eq!(first.get("replayed"), None);
+    let mut other = Socket::open(&served).await;
+    for socket in [&mut socket, &mut other] {
+        let again = socket.ask(once.clone()).await;
+        assert_eq!(
+            (&again["records"], &again["replayed"]),
+            (&first["records"], &json!(true))
+        );
+    }
+    // With something else it is a mistake, as it is with another form of the same.
+    let reused =
+        json!({"type":"publish","topic":"t","records":[{"value":"c"}],"idempotency_key":"k"});
+    socket.refused(reused, "idempotency-key-reused").await;
+    let empty = json!({"type":"publish","topic":"t","record":{},"idempotency_key":""});
+    socket.refused(empty, "bad-header").await;
+    assert_eq!(served.count("t").await, 2);
+
+    // What is published with keys and without keeps its order, though nobody waits for an answer.
+    for n in 0..40 {
+        let mut frame = json!({"type":"publish","topic":"t","record":{"value":n.to_string()}});
+        if n % 3 == 0 {
+            frame["idempotency_key"] = json!(format!("key {n}"));
+        }
+        socket.send(&frame).await;
+    }
+    for _ in 0..40 {
+        assert_eq!(socket.next().await["type"], "published");
+    }
+    let read = served
+        .get("/v1/topics/t/partitions/0/records?offset=2")
+        .await
+        .ok();
+    let values = read["records"].as_array().unwrap().iter();
+    let values: Vec<_> = values
+        .map(|record| record["value"].as_str().unwrap())
+        .collect();
+    let sent: Vec<_> = (0..40).map(|n| n.to_string()).collect();
+    assert_eq!(values, sent);
+}
+
+#[tokio::test]
+async fn a_socket_acks_and_publishes_both_or_neither() {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    served.topic("results", 1).await;
+    served.indexed_topic("accounts").await;
+    queue(&served, "q", "t").await;
+    let mut socket = Socket::open(&served).await;
+    publish(&mut socket, "t", &["a", "b"]).await;
+    socket
+        .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2}))
+        .await;
+    let messages = socket.messages("w", 2).await;
+    let both = receipts(&messages);
+    let taken = json!({"type":"publish","topic":"accounts","record":{"key":"a"}});
+    socket.ask(taken).await;
+    let work = |receipts: &Value, publish: Value| json!({"type":"ack-and-publish","queue":"q","receipts":receipts,"publish":publish});
+    let results = json!([{"topic":"results","records":[{"value":"done"},{"value":"too"}]}]);
+
+    let bogus = json!([both[0], "1-2-3-4"]);
+    socket
+        .refused(work(&bogus, results.clone()), "receipt-lost")
+        .await;
+    let nowhere = json!([results[0], {"topic":"nowhere","records":[{}]}]);
+    socket
+        .refused(work(&json!(both), nowhere), "unknown-topic")
+        .await;
+    let second =
+        json!([results[0], {"topic":"accounts","records":[{}, {"key":"a","expected":"absent"}]}]);
+    let lost = socket.ask(work(&json!(both), second)).await;
+    assert_eq!(lost["problem"]["code"], "precondition-failed", "{lost}");
+    assert_eq!(lost["problem"]["pointer"], "#/publish/1/records/1/expected");
+    assert_eq!(open_messages(&served, "q").await["open"], 2);
+    assert_eq!(served.count("results").await, 0);
+
+    let done = socket.ask(work(&json!(both), results.clone())).await;
+    assert_eq!(done["type"], "acked-and-published", "{done}");
+    assert_eq!(done["published"][0]["topic"], "results");
+    assert_eq!(done["published"][0]["records"][1]["offset"], 1);
+    assert_eq!(open_messages(&served, "q").await["open"], 0);
+    assert_eq!(served.count("results").await, 2);
+    let again = socket
+        .refused(work(&json!(both), results), "receipt-lost")
+        .await;
+    assert!(again.contains("finished"), "{again}");
+}
+
+#[tokio::test]
+async fn which_record_of_a_publish_lost_is_told() {
+    let served = Served::start().await;
+    served.indexed_topic("accounts").await;
+    let mut socket = Socket::open(&served).await;
+    let opened =
+        json!({"type":"publish","topic":"accounts","record":{"key":"a","expected":"absent"}});
+    socket.ask(opened.clone()).await;
+    let lost = socket.ask(opened).await;
+    assert_eq!(lost["problem"]["pointer"], "#/record/expected", "{lost}");
+    let several = json!({"type":"publish","topic":"accounts","records":[{"key":"b","expected":"absent"},{"key":"a","expected":3}]});
+    let lost = socket.ask(several).await;
+    assert_eq!(lost["problem"]["pointer"], "#/records/1/expected", "{lost}");
+    assert_eq!(lost["problem"]["position"], 0);
+}

@@ -137,6 +137,8 @@ pub struct Require {
     pub key: Bytes,
     /// The offset; `None` for an entry that is not there, or holds one that counts as none.
     pub expected: Option<Offset>,
+    /// What whoever asks for it tells it by, when it is not so.
+    pub number: u32,
 }
 
 impl Require {

@@ -105,6 +105,8 @@ pub enum CommitError {
         expected: Option<Offset>,
         /// What it holds.
         actual: Option<Offset>,
+        /// Which requirement it was: [`crate::Require::number`].
+        number: u32,
     },
     /// What has to be so could not be looked up.
     #[error("the state table could not be read: {0}")]

@@ -222,6 +222,7 @@ fn a_commit_that_requires_an_offset_is_taken_only_if_it_is_there() {
             partition: id,
             key: mark.key.clone(),
             expected: expected.map(Offset),
+            number: 3,
         };
         slot.commit(Commit::append(Append {
             marks: vec![mark],
@@ -230,8 +231,12 @@ fn a_commit_that_requires_an_offset_is_taken_only_if_it_is_there() {
         }))
     };
     let mismatch = |actual: Option<i64>, tried: Result<_, CommitError>| match tried {
-        Err(CommitError::PositionMismatch { actual: found, .. }) => {
-            assert_eq!(found, actual.map(Offset));
+        Err(CommitError::PositionMismatch {
+            actual: found,
+            number,
+            ..
+        }) => {
+            assert_eq!((found, number), (actual.map(Offset), 3));
         }
         other => panic!("{other:?}"),
     };

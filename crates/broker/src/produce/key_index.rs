@@ -34,6 +34,24 @@ pub enum ExpectedPosition {
     At(Offset),
 }
 
+/// Where the last record of a key has to be for a record to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expectation {
+    /// Where.
+    pub position: ExpectedPosition,
+    /// What the sender tells the record by, if it is refused for that.
+    pub number: u32,
+}
+
+impl From<ExpectedPosition> for Expectation {
+    fn from(position: ExpectedPosition) -> Self {
+        Self {
+            position,
+            number: 0,
+        }
+    }
+}
+
 impl ExpectedPosition {
     fn offset(self) -> Option<Offset> {
         match self {
@@ -100,13 +118,14 @@ impl Entry {
 pub(super) fn require(
     partition: PartitionId,
     key: &[u8],
-    expected: ExpectedPosition,
+    expected: Expectation,
 ) -> Result<Require, BrokerError> {
     check_key(key)?;
     Ok(Require {
         partition,
         key: last_key(partition, key),
-        expected: expected.offset(),
+        expected: expected.position.offset(),
+        number: expected.number,
     })
 }
 

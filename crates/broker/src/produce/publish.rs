@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::accept::Accepted;
 use super::idempotency::{BatchPlace, Remember};
 use super::intake::Gone;
-use super::key_index::{self, ExpectedPosition};
+use super::key_index::{self, Expectation};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::metrics::Producing;
@@ -39,7 +39,7 @@ pub struct NewMessage {
     pub timestamp: Option<TimestampMs>,
     /// Where the key's last record has to be, before anything that is published with this one; otherwise nothing is
     /// published. For topics with `millstream.key.index`.
-    pub expected: Option<ExpectedPosition>,
+    pub expected: Option<Expectation>,
 }
 
 /// Where a record went.
@@ -184,21 +184,10 @@ impl Broker {
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],
     ) -> Result<Vec<Published>, BrokerError> {
-        self.publish_and(topic, messages, None).await
-    }
-
-    /// The same; the commit remembers the publish if it is asked to.
-    pub(super) async fn publish_and(
-        &self,
-        topic: &Arc<TopicHandle>,
-        messages: &[NewMessage],
-        remember: Option<&Remember>,
-    ) -> Result<Vec<Published>, BrokerError> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
-        let publishing = self.begin_publish_and(topic, messages, remember).await?;
-        publishing.done().await
+        self.begin_publish(topic, messages).await?.done().await
     }
 
     /// Gives records, at least one, their places before everything that is published later. They are published once what
@@ -211,7 +200,8 @@ impl Broker {
         self.begin_publish_and(topic, messages, None).await
     }
 
-    async fn begin_publish_and(
+    /// The same; the commit remembers the publish if it is asked to.
+    pub(super) async fn begin_publish_and(
         &self,
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],

@@ -45,7 +45,25 @@ type Outcome = Result<PublishedOnce, BrokerError>;
 #[derive(Debug)]
 struct UnderWay {
     key: IdempotencyKey,
-    outcome: watch::Receiver<Option<Outcome>>,
+    stage: watch::Receiver<Stage>,
+}
+
+/// How far a publish is.
+#[derive(Debug)]
+enum Stage {
+    /// It is looked up whether it has been published before.
+    Looking,
+    /// Its records have their places.
+    Placed,
+    Ended(Outcome),
+}
+
+/// A publish that may have been sent before: what it publishes has its place, and is not yet as durable as its topic promises.
+#[derive(Debug)]
+#[must_use = "records count as published only once they are durable"]
+pub struct PublishingOnce {
+    stage: watch::Receiver<Stage>,
+    is_first: bool,
 }
 
 /// What came of a publish that may have been sent before.
@@ -98,21 +116,36 @@ impl Broker {
         key: IdempotencyKey,
         held: impl Send + 'static,
     ) -> Result<PublishedOnce, BrokerError> {
+        let begun = self.begin_publish_once(topic, messages, key, held);
+        begun.await?.done().await
+    }
+
+    /// The same, up to where everything that is published later comes behind it.
+    pub async fn begin_publish_once(
+        &self,
+        topic: &Arc<TopicHandle>,
+        messages: Vec<NewMessage>,
+        key: IdempotencyKey,
+        held: impl Send + 'static,
+    ) -> Result<PublishingOnce, BrokerError> {
         let name = (topic.id(), key.key.clone());
         let mut held = Some(held);
-        let (mut outcome, is_first) = {
+        let mut publishing = {
             let mut under_way = self.inner.idempotency.under_way.lock();
             match under_way.get(&name) {
                 Some(known) if known.key != key => return Err(BrokerError::IdempotencyKeyReused),
-                Some(known) => (known.outcome.clone(), false),
+                Some(known) => PublishingOnce {
+                    stage: known.stage.clone(),
+                    is_first: false,
+                },
                 None if under_way.len() >= IDEMPOTENT_PUBLISHES_MAX => {
                     return Err(BrokerError::TooManyPublishes);
                 }
                 None => {
-                    let (teller, outcome) = watch::channel(None);
+                    let (teller, stage) = watch::channel(Stage::Looking);
                     let known = UnderWay {
                         key: key.clone(),
-                        outcome: outcome.clone(),
+                        stage: stage.clone(),
                     };
                     under_way.insert(name.clone(), known);
                     let ended = End {
@@ -125,22 +158,17 @@ impl Broker {
                         publishing.await;
                         drop(held);
                     });
-                    (outcome, true)
+                    PublishingOnce {
+                        stage,
+                        is_first: true,
+                    }
                 }
             }
         };
-        let outcome = match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        };
-        let outcome = outcome.unwrap_or_else(|| {
-            let why = "a publish with an idempotency key broke off";
-            Err(BrokerError::Internal(why.into()))
-        })?;
-        Ok(PublishedOnce {
-            replayed: outcome.replayed || !is_first,
-            ..outcome
-        })
+        let has_place = |stage: &Stage| !matches!(stage, Stage::Looking);
+        // One that broke off tells so when it is asked what came of it.
+        let _ = publishing.stage.wait_for(has_place).await;
+        Ok(publishing)
     }
 
     async fn publish_first(
@@ -148,6 +176,7 @@ impl Broker {
         topic: &Arc<TopicHandle>,
         messages: &[NewMessage],
         key: IdempotencyKey,
+        teller: &watch::Sender<Stage>,
     ) -> Outcome {
         let idempotency = &self.inner.idempotency;
         let now = self.now();
@@ -169,11 +198,35 @@ impl Broker {
         let replayed = known.is_some();
         let records = match known {
             Some(records) => records,
-            None => self.publish_and(topic, messages, Some(&remember)).await?,
+            None if messages.is_empty() => Vec::new(),
+            None => {
+                let begun = self.begin_publish_and(topic, messages, Some(&remember));
+                let publishing = begun.await?;
+                teller.send_replace(Stage::Placed);
+                publishing.done().await?
+            }
         };
         Ok(PublishedOnce {
             records: records.into(),
             replayed,
+        })
+    }
+}
+
+impl PublishingOnce {
+    /// Waits until they are durable, and says where they went.
+    pub async fn done(mut self) -> Result<PublishedOnce, BrokerError> {
+        let has_ended = |stage: &Stage| matches!(stage, Stage::Ended(_));
+        let outcome = match self.stage.wait_for(has_ended).await.as_deref() {
+            Ok(Stage::Ended(outcome)) => outcome.clone()?,
+            _ => {
+                let why = "a publish with an idempotency key broke off";
+                return Err(BrokerError::Internal(why.into()));
+            }
+        };
+        Ok(PublishedOnce {
+            replayed: outcome.replayed || !self.is_first,
+            ..outcome
         })
     }
 }
@@ -196,10 +249,11 @@ async fn run(
     topic: Arc<TopicHandle>,
     messages: Vec<NewMessage>,
     key: IdempotencyKey,
-    teller: watch::Sender<Option<Outcome>>,
+    teller: watch::Sender<Stage>,
 ) {
-    let outcome = end.broker.publish_first(&topic, &messages, key).await;
-    teller.send_replace(Some(outcome));
+    let publishing = end.broker.publish_first(&topic, &messages, key, &teller);
+    let outcome = publishing.await;
+    teller.send_replace(Stage::Ended(outcome));
     // Whoever comes from now on asks the state table.
     drop(end);
 }

@@ -114,6 +114,7 @@ fn drop_last(slot: &Slot, partition: PartitionId, key: Bytes) -> Result<(), Brok
             partition,
             key: key.clone(),
             expected: None,
+            number: 0,
         }],
         deletes: vec![key],
         promise: Some(Durability::Os),

@@ -12,7 +12,7 @@ fn event(key: &str, value: &str, expected: Option<ExpectedPosition>) -> NewMessa
     NewMessage {
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        expected,
+        expected: expected.map(Into::into),
         ..NewMessage::default()
     }
 }
@@ -64,7 +64,8 @@ async fn who_expects_another_position_is_refused_and_nothing_is_written() {
                 lost,
                 BrokerError::PositionMismatch {
                     expected: None,
-                    actual: Some(Offset(0))
+                    actual: Some(Offset(0)),
+                    record: 0,
                 }
             ),
             "{lost}"
@@ -228,7 +229,7 @@ async fn what_cannot_be_asked_is_said() {
         BrokerError::NoKeyIndex
     ));
     let unkeyed = NewMessage {
-        expected,
+        expected: expected.map(Into::into),
         ..NewMessage::default()
     };
     assert!(matches!(

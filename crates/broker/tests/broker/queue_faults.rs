@@ -103,7 +103,7 @@ async fn what_is_refused_beside_an_acknowledgement_leaves_the_queue_as_it_was() 
     let received = receive(&queue, 2).await;
     let event = NewMessage {
         key: Some(Bytes::from_static(b"account")),
-        expected: Some(ExpectedPosition::At(Offset(7))),
+        expected: Some(ExpectedPosition::At(Offset(7)).into()),
         ..message("paid")
     };
     let publishing = [(Arc::clone(&results), vec![event])];

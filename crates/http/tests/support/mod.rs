@@ -162,6 +162,33 @@ impl Served {
         let answer = self.send("PUT", &path, &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
     }
+
+    /// A topic that knows where the records of each key are.
+    pub async fn indexed_topic(&self, name: &str) {
+        let body = r#"{"partitions":2,"settings":{"millstream.key.index":true}}"#;
+        let answer = self.send("PUT", &format!("/v1/topics/{name}"), body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
+    pub async fn publish(&self, topic: &str, body: &str) -> Answer {
+        let path = format!("/v1/topics/{topic}/records");
+        self.send("POST", &path, body).await
+    }
+
+    pub async fn publish_with(&self, headers: &[(&str, &str)], path: &str, body: &str) -> Answer {
+        let mut client = self.client().await;
+        client.request("POST", path, headers, body.as_bytes()).await
+    }
+
+    /// How many records there are in the topic.
+    pub async fn count(&self, topic: &str) -> i64 {
+        let described = self.get(&format!("/v1/topics/{topic}")).await.ok();
+        let partitions = described["partitions"].as_array().unwrap();
+        let latest = partitions
+            .iter()
+            .map(|partition| partition["latest"].as_i64().unwrap());
+        latest.sum()
+    }
 }
 
 /// A connection.

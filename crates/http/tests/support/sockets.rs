@@ -56,18 +56,18 @@ impl Socket {
     }
 
     async fn read(&mut self) -> Value {
-        loop {
-            let message = timeout(PATIENCE, self.stream.next())
-                .await
-                .expect("something comes in time")
-                .expect("the socket stays open")
-                .expect("the socket is whole");
-            match message {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Ping(_) | Message::Pong(_) => {}
-                other => panic!("{other:?}"),
+        let reading = async {
+            loop {
+                let message = self.stream.next().await.expect("the socket stays open");
+                match message.expect("the socket is whole") {
+                    Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    other => panic!("{other:?}"),
+                }
             }
-        }
+        };
+        let read = timeout(PATIENCE, reading).await;
+        read.expect("something comes in time")
     }
 
     /// Sends a request, and waits for the answer to it.

@@ -61,6 +61,7 @@ impl Requirement {
         Err(CommitError::PositionMismatch {
             expected: self.require.expected,
             actual,
+            number: self.require.number,
         })
     }
 }

@@ -11,43 +11,35 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use millstream_broker::live::{Disconnected, LiveItem, ResumeToken, Subscription};
+use millstream_broker::live::{Disconnected, LiveItem, Subscription};
 use millstream_limits::HTTP_LIVE_GATHERED_BYTES;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::events::Events;
+use super::standing::Standing;
 use crate::app::App;
 
 struct Feed {
     app: Arc<App>,
     subscription: Subscription,
     events: Events,
-    /// Where the reader stands, as far as it was told.
-    told: Option<ResumeToken>,
-    /// Whether nothing was sent since the last time that was asked.
-    is_quiet: bool,
-    keep_alive: Interval,
+    standing: Standing,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
     has_ended: bool,
 }
 
 /// The body that tells what comes out of `subscription`.
 pub(super) fn body(app: &Arc<App>, subscription: Subscription) -> Body {
-    let every = app.settings.keep_alive;
-    let mut keep_alive = interval_at(Instant::now() + every, every);
-    keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = Events::default();
     let told = subscription.position();
     events.subscribed(told.as_ref());
+    let every = app.settings.keep_alive;
     let app = Arc::clone(app);
     let stopping = Arc::clone(&app);
     let feed = Feed {
         app,
         subscription,
         events,
-        told,
-        is_quiet: true,
-        keep_alive,
+        standing: Standing::new(told, every),
         stopped: Box::pin(async move { stopping.stopped().await }),
         has_ended: false,
     };
@@ -72,16 +64,12 @@ impl Feed {
             tokio::select! {
                 biased;
                 item = self.subscription.next() => {
-                    self.is_quiet = false;
+                    self.standing.spoke();
                     self.take(item);
                     self.gather();
                 }
                 () = &mut self.stopped => {}
-                _ = self.keep_alive.tick() => {
-                    if std::mem::replace(&mut self.is_quiet, true) {
-                        self.keep_alive();
-                    }
-                }
+                () = self.standing.silence() => self.keep_alive(),
             }
         }
     }
@@ -96,30 +84,27 @@ impl Feed {
         }
     }
 
-    /// Tells a reader that has heard nothing for a while where it stands, if that is further on: its filter may have left out
-    /// all there was.
+    /// Tells a reader that has heard nothing for a while that the feed is there, and where it stands if that is further on.
     fn keep_alive(&mut self) {
-        let position = self.subscription.position();
-        match &position {
-            Some(position) if self.told.as_ref() != Some(position) => {
-                self.events.position(position);
-            }
-            _ => self.events.keep_alive(),
+        match self.standing.news(self.subscription.position()) {
+            Some(position) => self.events.position(&position),
+            None => self.events.keep_alive(),
         }
-        self.told = position;
     }
 
     fn take(&mut self, item: LiveItem) {
         let events = &mut self.events;
         match item {
             LiveItem::Record(message) => {
-                self.told = self.subscription.position();
-                events.record(&message, self.told.as_ref());
+                let position = self.subscription.position();
+                events.record(&message, position.as_ref());
+                self.standing.tell(position);
             }
             LiveItem::Dropped { count } => events.dropped(count),
             LiveItem::Lost(lost) => {
-                self.told = self.subscription.position();
-                events.lost(&lost, self.told.as_ref());
+                let position = self.subscription.position();
+                events.lost(&lost, position.as_ref());
+                self.standing.tell(position);
             }
             LiveItem::Disconnected(reason) => {
                 events.end(&reason.into());

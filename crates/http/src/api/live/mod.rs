@@ -3,6 +3,7 @@
 
 mod events;
 mod feed;
+pub(crate) mod standing;
 pub(crate) mod wanted;
 
 use std::sync::Arc;

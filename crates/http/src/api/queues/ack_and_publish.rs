@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use millstream_broker::queues::Receipt;
+use bytes::Bytes;
+use millstream_broker::Broker;
+use millstream_broker::produce::{NewMessage, Published};
+use millstream_broker::queues::{QueueHandle, Receipt};
+use millstream_broker::topics::TopicHandle;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,8 +59,13 @@ pub(crate) struct PublishedByTopicSchema {
 struct AckAndPublish<'a> {
     receipts: Vec<Sent>,
     #[serde(borrow)]
-    publish: Vec<Object<ToPublish<'a>>>,
+    publish: Parts<'a>,
 }
+
+/// What is to be published, topic by topic, as it stands in JSON.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Parts<'a>(#[serde(borrow)] Vec<Object<ToPublish<'a>>>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +74,28 @@ struct ToPublish<'a> {
     topic: Text<'a>,
     #[serde(borrow)]
     records: Vec<Object<JsonRecord<'a>>>,
+}
+
+/// Where records went, topic by topic.
+pub(crate) type PublishedParts = Vec<(Arc<TopicHandle>, Vec<Published>)>;
+
+impl Parts<'_> {
+    /// Reads the records, which stand in `body`.
+    pub(crate) fn read(
+        &self,
+        body: &Bytes,
+        now_ms: i64,
+    ) -> Result<Vec<(String, Vec<NewMessage>)>, Problem> {
+        check_count(self.0.iter().map(|one| one.0.records.len()).sum())?;
+        let (mut parts, mut count) = (Vec::with_capacity(self.0.len()), 0);
+        for (at, Object(one)) in self.0.iter().enumerate() {
+            let read = messages(body, &one.records, count, now_ms);
+            let read = read.map_err(|problem| problem.within(&format!("publish[{at}].")))?;
+            count += read.len() as u32;
+            parts.push((one.topic.0.to_string(), read));
+        }
+        Ok(parts)
+    }
 }
 
 /// Acknowledge messages and publish what came of them, in one commit: both or neither.
@@ -80,25 +111,56 @@ pub(crate) async fn ack_and_publish(
 ) -> Result<Response, Problem> {
     let queue = find(&app.broker, &name)?;
     let asked: AckAndPublish<'_> = payload.json_in_place()?;
-    check_count(asked.publish.iter().map(|one| one.0.records.len()).sum())?;
-    let receipts = all_valid(of_queue(&queue, &asked.receipts)?)?;
-    let mut parts = Vec::with_capacity(asked.publish.len());
-    for (at, Object(one)) in asked.publish.iter().enumerate() {
-        let topic = topics::find(&app.broker, &one.topic.0)?;
-        let messages = messages(&payload.bytes, &one.records, app.now_ms());
-        let messages = messages.map_err(|problem| problem.within(&format!("publish[{at}].")))?;
-        parts.push((topic, messages));
-    }
-    let published = queue.ack_and_publish(&receipts, &parts).await?;
+    let parts = asked.publish.read(&payload.bytes, app.now_ms())?;
+    let published = carry_out(&app.broker, &queue, &asked.receipts, parts).await?;
     let mut json = JsonBuffer::default();
-    json.raw("{\"published\":[");
-    for (at, ((topic, _), published)) in parts.iter().zip(&published).enumerate() {
+    json.raw("{");
+    write(&mut json, &published);
+    json.raw("}");
+    Ok(json.into_response())
+}
+
+/// Does it.
+pub(crate) async fn carry_out(
+    broker: &Broker,
+    queue: &QueueHandle,
+    receipts: &[Sent],
+    parts: Vec<(String, Vec<NewMessage>)>,
+) -> Result<PublishedParts, Problem> {
+    let receipts = all_valid(of_queue(queue, receipts)?)?;
+    let find = |(name, messages): (String, _)| Ok((topics::find(broker, &name)?, messages));
+    let parts: Vec<_> = parts
+        .into_iter()
+        .map(find)
+        .collect::<Result<_, Problem>>()?;
+    let published = queue.ack_and_publish(&receipts, &parts).await;
+    let published = published
+        .map_err(|error| Problem::from(error).at_record(|record| pointer(&parts, record)))?;
+    let topics = parts.into_iter().map(|(topic, _)| topic);
+    Ok(topics.zip(published).collect())
+}
+
+/// Where in the request it is said what is expected of a record.
+fn pointer(parts: &[(Arc<TopicHandle>, Vec<NewMessage>)], mut record: u32) -> String {
+    let mut part = 0;
+    while let Some((_, messages)) = parts.get(part)
+        && record >= messages.len() as u32
+    {
+        record -= messages.len() as u32;
+        part += 1;
+    }
+    format!("#/publish/{part}/records/{record}/expected")
+}
+
+/// `"published":[{"topic":…,"records":[…]},…]`, without braces around it.
+pub(crate) fn write(json: &mut JsonBuffer, parts: &PublishedParts) {
+    json.raw("\"published\":[");
+    for (at, (topic, published)) in parts.iter().enumerate() {
         json.raw(if at == 0 { "{" } else { ",{" });
-        write_published(&mut json, topic.name().as_str(), published);
+        write_published(json, topic.name().as_str(), published);
         json.raw("}");
     }
-    json.raw("]}");
-    Ok(json.into_response())
+    json.raw("]");
 }
 
 fn all_valid(receipts: Vec<Option<Receipt>>) -> Result<Vec<Receipt>, Problem> {

@@ -153,7 +153,16 @@ pub(crate) fn parse(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>, Proble
     let Object(batch): Object<JsonBatch<'_>> =
         serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
     check_count(batch.records.len())?;
-    messages(body, &batch.records, now_ms)
+    messages(body, &batch.records, 0, now_ms)
+}
+
+/// Where in such a body it is said what is expected of a record.
+pub(crate) fn pointer(body: &[u8], record: u32) -> String {
+    if is_batch(body) {
+        format!("#/records/{record}/expected")
+    } else {
+        "#/expected".to_owned()
+    }
 }
 
 /// Reads one record.
@@ -168,17 +177,23 @@ pub(crate) fn parse_several(body: &Bytes, now_ms: i64) -> Result<Vec<NewMessage>
     let records: Vec<Object<JsonRecord<'_>>> =
         serde_json::from_slice(body).map_err(|error| bad_json(&error))?;
     check_count(records.len())?;
-    messages(body, &records, now_ms)
+    messages(body, &records, 0, now_ms)
 }
 
-/// What is to be published, of records that stand in `body`.
+/// What is to be published, of records that stand in `body` and are numbered from `first` on.
 pub(crate) fn messages(
     body: &Bytes,
     records: &[Object<JsonRecord<'_>>],
+    first: u32,
     now_ms: i64,
 ) -> Result<Vec<NewMessage>, Problem> {
     let read = |(at, Object(record)): (usize, &Object<JsonRecord<'_>>)| {
-        message(body, record, now_ms).map_err(|problem| problem.within(&format!("records[{at}]: ")))
+        let read = message(body, record, now_ms);
+        let mut read = read.map_err(|problem| problem.within(&format!("records[{at}]: ")))?;
+        if let Some(expected) = &mut read.expected {
+            expected.number = first + at as u32;
+        }
+        Ok(read)
     };
     records.iter().enumerate().map(read).collect()
 }
@@ -374,7 +389,7 @@ impl Options {
         let deliver_at = moment(["delay_ms", "deliver_at"], self.delay_ms, self.deliver_at)?;
         let expires_at = moment(["ttl_ms", "expires_at"], self.ttl_ms, self.expires_at)?;
         message.partition = self.partition;
-        message.expected = self.expected.map(|Expected(position)| position);
+        message.expected = self.expected.map(|Expected(position)| position.into());
         message.timestamp = self.timestamp.map(TimestampMs);
         let mut push = |name: &'static str, value: Option<Bytes>| {
             if let Some(value) = value {

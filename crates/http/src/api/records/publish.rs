@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
+use millstream_broker::BrokerError;
 use millstream_broker::produce::{IdempotencyKey, NewMessage, Published};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -109,18 +110,34 @@ pub(crate) async fn publish(
     let key = idempotency_key(&payload, uri.query())?;
     let messages = messages(&payload, query, app.now_ms())?;
     let Some(key) = key else {
-        let published = app.broker.publish(&topic, &messages).await?;
+        let published = app.broker.publish(&topic, &messages).await;
+        let published = published.map_err(|error| refused(&payload, error))?;
         return Ok(answer(&name, &published));
     };
     let room = payload.take_room();
-    let once = app.broker.publish_once(&topic, messages, key, room);
-    let published = once.await?;
+    let once = app.broker.publish_once(&topic, messages, key, room).await;
+    let published = once.map_err(|error| refused(&payload, error))?;
     let mut response = answer(&name, &published.records);
     if published.replayed {
         let replayed = HeaderValue::from_static("true");
         response.headers_mut().insert(REPLAYED, replayed);
     }
     Ok(response)
+}
+
+/// Why records were not published; where in the body it says so, if it is of JSON.
+fn refused(payload: &Payload, error: BrokerError) -> Problem {
+    let problem = Problem::from(error);
+    if is_records(payload) {
+        problem.at_record(|record| message::pointer(&payload.bytes, record))
+    } else {
+        problem
+    }
+}
+
+/// Whether the body is of records as this API writes them.
+fn is_records(payload: &Payload) -> bool {
+    payload.media_type() == "application/json" && !cloudevents::is_event(&payload.headers)
 }
 
 /// The idempotency key, if the request has one, with what makes the request the same or another.
@@ -160,7 +177,7 @@ pub(crate) fn messages(
 ) -> Result<Vec<NewMessage>, Problem> {
     let media_type = payload.media_type();
     match media_type.as_str() {
-        "application/json" if !cloudevents::is_event(&payload.headers) => {
+        _ if is_records(payload) => {
             if query != PublishQuery::default() {
                 return Err(Problem::new(
                     Kind::BAD_QUERY,

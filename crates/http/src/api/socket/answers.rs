@@ -7,6 +7,7 @@ use millstream_broker::queues::machine::Answers;
 use millstream_broker::queues::{QueueHandle, Receipt, Received};
 
 use crate::api::live;
+use crate::api::queues::ack_and_publish::{self, PublishedParts};
 use crate::api::queues::{messages, settle};
 use crate::api::records::write_published;
 use crate::json::JsonBuffer;
@@ -60,10 +61,25 @@ pub(super) fn error(id: Option<&str>, refused: &Problem) -> Message {
     closed(json)
 }
 
-pub(super) fn published(id: Option<&str>, topic: &str, published: &[Published]) -> Message {
+pub(super) fn published(
+    id: Option<&str>,
+    topic: &str,
+    published: &[Published],
+    replayed: bool,
+) -> Message {
     let mut json = answer("published", id);
     json.raw(",");
     write_published(&mut json, topic, published);
+    if replayed {
+        json.raw(",\"replayed\":true");
+    }
+    closed(json)
+}
+
+pub(super) fn acked_and_published(id: Option<&str>, parts: &PublishedParts) -> Message {
+    let mut json = answer("acked-and-published", id);
+    json.raw(",");
+    ack_and_publish::write(&mut json, parts);
     closed(json)
 }
 
@@ -124,6 +140,13 @@ pub(super) fn message(channel: &str, queue: &QueueHandle, received: &Received) -
     let mut json = event("message", channel, 256 + value.map_or(0, bytes::Bytes::len));
     json.raw(",\"message\":");
     messages::write_received(&mut json, queue, received);
+    closed(json)
+}
+
+/// Where a subscription stands that has brought nothing for a while.
+pub(super) fn standing(channel: &str, at: &str) -> Message {
+    let mut json = event("position", channel, 0);
+    position(&mut json, Some(at));
     closed(json)
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_broker::live::{LiveItem, Subscription};
@@ -20,6 +21,7 @@ use millstream_limits::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::api::live::standing::Standing;
 use crate::problem::{Kind, Problem};
 
 /// All subscriptions of a socket, by the names that the client gave them.
@@ -63,6 +65,8 @@ pub(super) struct Arrival {
 pub(super) enum Came {
     /// An item, and where the subscription stands after it.
     Live(LiveItem, Option<String>),
+    /// Where a subscription stands that has had nothing to bring for a while.
+    Position(String),
     Messages(Loan),
     Ended(Problem),
 }
@@ -119,11 +123,13 @@ impl Channels {
         self.by_name.remove(name);
     }
 
-    /// Hands over what comes out of `subscription`.
-    pub(super) fn follow(&mut self, name: &Arc<str>, subscription: Subscription) {
+    /// Hands over what comes out of `subscription`, and so often where it stands when nothing does. The client was told where
+    /// it begins.
+    pub(super) fn follow(&mut self, name: &Arc<str>, subscription: Subscription, every: Duration) {
         let (credit, credits) = watch::channel(0);
+        let standing = Standing::new(subscription.position(), every);
         self.start(name, Credit::Records(credit), |giver| {
-            follow(giver, credits, subscription)
+            follow(giver, credits, subscription, standing)
         });
     }
 
@@ -236,7 +242,7 @@ impl Giver {
                 room.acquire_many_owned(bytes as u32).await.ok()
             }
             // Records are shared, and counted in the buffer that they come from.
-            Came::Live(..) | Came::Ended(_) => None,
+            Came::Live(..) | Came::Position(_) | Came::Ended(_) => None,
         };
         let arrival = Arrival {
             number: self.number,
@@ -256,7 +262,12 @@ async fn more(credits: &mut watch::Receiver<u64>, seen: &mut u64) -> Option<u64>
     Some(total - std::mem::replace(seen, total))
 }
 
-async fn follow(giver: Giver, mut credits: watch::Receiver<u64>, mut subscription: Subscription) {
+async fn follow(
+    giver: Giver,
+    mut credits: watch::Receiver<u64>,
+    mut subscription: Subscription,
+    mut standing: Standing,
+) {
     let mut seen = 0;
     loop {
         let item = tokio::select! {
@@ -268,12 +279,23 @@ async fn follow(giver: Giver, mut credits: watch::Receiver<u64>, mut subscriptio
                 None => return,
             },
             item = subscription.next() => item,
+            () = standing.silence() => {
+                if let Some(position) = standing.news(subscription.position()) {
+                    giver.give(Came::Position(position.to_string())).await;
+                }
+                continue;
+            }
         };
+        standing.spoke();
         let came = match item {
             LiveItem::Disconnected(reason) => return giver.give(Came::Ended(reason.into())).await,
+            // It is in the place of what was dropped, and tells no other.
+            item @ LiveItem::Dropped { .. } => Came::Live(item, None),
             item => {
                 let position = subscription.position();
-                Came::Live(item, position.map(|position| position.to_string()))
+                let at = position.as_ref().map(ToString::to_string);
+                standing.tell(position);
+                Came::Live(item, at)
             }
         };
         giver.give(came).await;

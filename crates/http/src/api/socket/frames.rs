@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use millstream_broker::filter::Filter;
 use millstream_broker::live::ResumeToken;
-use millstream_broker::produce::NewMessage;
+use millstream_broker::produce::{IdempotencyKey, NewMessage};
 use millstream_broker::queues::machine::Retry;
 use millstream_limits::{HTTP_SOCKET_NAME_BYTES_MAX, QUEUE_RECEIVE_RECORDS_MAX};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::api::live::wanted::{Place, Slow, Wanted};
+use crate::api::queues::ack_and_publish::Parts;
 use crate::api::queues::messages::{self, VISIBILITY_MS_DEFAULT};
 use crate::api::queues::settle::{self, Sent};
 use crate::api::records::message;
@@ -36,6 +37,14 @@ pub(super) enum Request {
     Publish {
         topic: String,
         messages: Vec<NewMessage>,
+        /// Whether they came as an array.
+        several: bool,
+        key: Option<IdempotencyKey>,
+    },
+    AckAndPublish {
+        queue: String,
+        receipts: Vec<Sent>,
+        parts: Vec<(String, Vec<NewMessage>)>,
     },
     Subscribe {
         channel: String,
@@ -98,6 +107,21 @@ struct PublishFrame<'a> {
     record: Option<&'a RawValue>,
     #[serde(borrow, default)]
     records: Option<&'a RawValue>,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AckAndPublishFrame<'a> {
+    #[serde(rename = "type")]
+    _kind: IgnoredAny,
+    #[serde(rename = "id", default)]
+    _id: IgnoredAny,
+    queue: String,
+    receipts: Vec<Sent>,
+    #[serde(borrow)]
+    publish: Parts<'a>,
 }
 
 #[derive(Deserialize)]
@@ -212,11 +236,12 @@ fn request(text: &Bytes, kind: &str, now_ms: i64) -> Result<Request, Problem> {
             Ok(Request::Unsubscribe { channel })
         }
         "ack" | "nack" | "reject" | "extend" => settlement(kind, read(text)?),
+        "ack-and-publish" => ack_and_publish(text, now_ms),
         "ping" => Ok(Request::Ping),
         _ => Err(Problem::new(
             Kind::BAD_JSON,
             format!(
-                "there is no frame of the type {:?}; there are publish, subscribe, consume, credit, unsubscribe, ack, nack, reject, extend and ping",
+                "there is no frame of the type {:?}; there are publish, subscribe, consume, credit, unsubscribe, ack, nack, reject, extend, ack-and-publish and ping",
                 message::shortened(kind)
             ),
         )),
@@ -237,8 +262,32 @@ fn publish(text: &Bytes, now_ms: i64) -> Result<Request, Problem> {
             ));
         }
     };
-    let topic = frame.topic;
-    Ok(Request::Publish { topic, messages })
+    let request = frame.record.or(frame.records).map(RawValue::get);
+    let key = frame.idempotency_key.map(|key| {
+        let several: &[u8] = if frame.records.is_some() {
+            b"records"
+        } else {
+            b"record"
+        };
+        let request = [several, request.unwrap_or_default().as_bytes()];
+        IdempotencyKey::new(key.into(), request)
+    });
+    Ok(Request::Publish {
+        topic: frame.topic,
+        messages,
+        several: frame.records.is_some(),
+        key: key.transpose()?,
+    })
+}
+
+fn ack_and_publish(text: &Bytes, now_ms: i64) -> Result<Request, Problem> {
+    let Object(frame): Object<AckAndPublishFrame<'_>> =
+        serde_json::from_slice(text).map_err(|error| bad_frame(&error))?;
+    Ok(Request::AckAndPublish {
+        parts: frame.publish.read(text, now_ms)?,
+        queue: frame.queue,
+        receipts: frame.receipts,
+    })
 }
 
 fn subscribe(frame: SubscribeFrame) -> Result<Request, Problem> {

@@ -165,6 +165,7 @@ impl Session {
                 self.channels.release(&name);
                 answers::end(&name, &reason.into())
             }
+            Came::Position(at) => answers::standing(&name, &at),
             Came::Messages(mut loan) => {
                 while let Some(one) = loan.next() {
                     let frame = answers::message(&name, loan.queue(), one);
@@ -187,7 +188,8 @@ impl Session {
             Done::Answer(message) => self.feed(message).await,
             Done::Opened(id, name, Ok(subscription)) => {
                 let position = subscription.position().map(|at| at.to_string());
-                self.channels.follow(&name, subscription);
+                let every = self.app.settings.keep_alive;
+                self.channels.follow(&name, subscription, every);
                 let at = position.as_deref();
                 self.feed(answers::subscribed(id.as_deref(), &name, at))
                     .await

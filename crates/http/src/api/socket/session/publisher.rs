@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use millstream_broker::produce::{NewMessage, Published, Publishing};
+use millstream_broker::BrokerError;
+use millstream_broker::produce::{
+    IdempotencyKey, NewMessage, PublishedOnce, Publishing, PublishingOnce,
+};
 use millstream_broker::topics::TopicHandle;
 use millstream_limits::HTTP_SOCKET_FRAME_BYTES_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -22,15 +25,37 @@ pub(super) struct Publisher {
 }
 
 /// Records of one frame.
+pub(super) struct ToPublish {
+    pub(super) topic: Arc<TopicHandle>,
+    pub(super) messages: Vec<NewMessage>,
+    /// Says which publishes are the same one sent again.
+    pub(super) key: Option<IdempotencyKey>,
+}
+
 struct Publish {
-    topic: Arc<TopicHandle>,
-    messages: Vec<NewMessage>,
-    bytes: usize,
-    waiting: Option<OwnedSemaphorePermit>,
+    records: ToPublish,
+    waiting: Waiting,
     answer: oneshot::Sender<Outcome>,
 }
 
-type Outcome = Result<Vec<Published>, Problem>;
+/// A frame that waits for memory.
+pub(super) struct Waiting {
+    bytes: usize,
+    counted: Option<OwnedSemaphorePermit>,
+}
+
+type Outcome = Result<PublishedOnce, Problem>;
+
+/// Records that have their places.
+enum Begun {
+    Plain {
+        publishing: Publishing,
+        /// What they are slices of is theirs until they are durable.
+        _messages: Vec<NewMessage>,
+        _room: Option<OwnedSemaphorePermit>,
+    },
+    Once(PublishingOnce),
+}
 
 impl Publisher {
     pub(super) fn new() -> Self {
@@ -53,29 +78,34 @@ impl Publisher {
             .await;
     }
 
+    /// Counts what came in a frame of `bytes` as waiting, until there is memory for it.
+    pub(super) fn waiting(&self, bytes: usize) -> Waiting {
+        let counted = Arc::clone(&self.waiting).try_acquire_many_owned(bytes as u32);
+        Waiting {
+            bytes,
+            counted: counted.ok(),
+        }
+    }
+
     /// Publishes records, which came in a frame of `bytes`, after all that came before. What comes back waits until they
     /// are durable.
     pub(super) fn publish(
         &mut self,
         app: &Arc<App>,
-        topic: Arc<TopicHandle>,
-        messages: Vec<NewMessage>,
+        records: ToPublish,
         bytes: usize,
     ) -> impl Future<Output = Outcome> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let publish = Publish {
+            records,
+            waiting: self.waiting(bytes),
+            answer,
+        };
         let line = self.line.get_or_insert_with(|| {
             let (line, publishes) = mpsc::unbounded_channel();
             tokio::spawn(publish_in_turn(Arc::clone(app), publishes));
             line
         });
-        let (answer, answered) = oneshot::channel();
-        let waiting = Arc::clone(&self.waiting).try_acquire_many_owned(bytes as u32);
-        let publish = Publish {
-            topic,
-            messages,
-            bytes,
-            waiting: waiting.ok(),
-            answer,
-        };
         // If the task is gone, so is the other end of the answer.
         let _ = line.send(publish);
         async move {
@@ -85,28 +115,62 @@ impl Publisher {
     }
 }
 
+impl Waiting {
+    /// Waits for memory.
+    pub(super) async fn room(self, app: &App) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        let mut room = None;
+        app.bodies.claim(self.bytes, &mut room).await?;
+        drop(self.counted);
+        Ok(room)
+    }
+}
+
 async fn publish_in_turn(app: Arc<App>, mut publishes: mpsc::UnboundedReceiver<Publish>) {
-    while let Some(mut publish) = publishes.recv().await {
-        match place(&app, &mut publish).await {
+    while let Some(publish) = publishes.recv().await {
+        let answer = publish.answer;
+        match place(&app, publish.records, publish.waiting).await {
             // What it holds is given back as soon as it is durable, whether or not the socket looks for it.
-            Ok((publishing, room)) => drop(tokio::spawn(async move {
-                let published = publishing.done().await;
-                drop((publish.messages, room));
-                let _ = publish.answer.send(published.map_err(Problem::from));
+            Ok(begun) => drop(tokio::spawn(async move {
+                let published = begun.done().await;
+                let _ = answer.send(published.map_err(Problem::from));
             })),
-            Err(problem) => drop(publish.answer.send(Err(problem))),
+            Err(problem) => drop(answer.send(Err(problem))),
         }
     }
 }
 
 /// Gives records their places.
-async fn place(
-    app: &App,
-    publish: &mut Publish,
-) -> Result<(Publishing, Option<OwnedSemaphorePermit>), Problem> {
-    let mut room = None;
-    app.bodies.claim(publish.bytes, &mut room).await?;
-    drop(publish.waiting.take());
-    let begun = app.broker.begin_publish(&publish.topic, &publish.messages);
-    Ok((begun.await?, room))
+async fn place(app: &App, records: ToPublish, waiting: Waiting) -> Result<Begun, Problem> {
+    let room = waiting.room(app).await?;
+    let ToPublish {
+        topic,
+        messages,
+        key,
+    } = records;
+    let broker = &app.broker;
+    Ok(match key {
+        Some(key) => Begun::Once(
+            broker
+                .begin_publish_once(&topic, messages, key, room)
+                .await?,
+        ),
+        None => Begun::Plain {
+            publishing: broker.begin_publish(&topic, &messages).await?,
+            _messages: messages,
+            _room: room,
+        },
+    })
+}
+
+impl Begun {
+    /// Waits until they are durable.
+    async fn done(self) -> Result<PublishedOnce, BrokerError> {
+        match self {
+            Self::Once(publishing) => publishing.done().await,
+            Self::Plain { publishing, .. } => Ok(PublishedOnce {
+                records: publishing.done().await?.into(),
+                replayed: false,
+            }),
+        }
+    }
 }

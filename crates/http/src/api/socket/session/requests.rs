@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::ws::Message;
-use millstream_broker::produce::NewMessage;
 use millstream_broker::queues::{QueueHandle, Receipt, Subscribe};
 
+use super::publisher::ToPublish;
 use super::{Done, Id, Session};
 use crate::api::live::{self, wanted::Wanted};
-use crate::api::queues::{self, settle::of_queue};
+use crate::api::queues::{self, ack_and_publish, settle::of_queue};
 use crate::api::socket::answers;
 use crate::api::socket::frames::{Consume, How, Request};
 use crate::api::topics;
@@ -25,8 +25,36 @@ impl Session {
         bytes: usize,
     ) -> Result<Option<Message>, Problem> {
         match request {
-            Request::Publish { topic, messages } => {
-                return self.publish(id, topic, messages, bytes);
+            Request::Publish {
+                topic,
+                messages,
+                several,
+                key,
+            } => {
+                let records = ToPublish {
+                    topic: topics::find(&self.app.broker, &topic)?,
+                    messages,
+                    key,
+                };
+                return Ok(self.publish(id, topic, records, several, bytes));
+            }
+            Request::AckAndPublish {
+                queue,
+                receipts,
+                parts,
+            } => {
+                let queue = queues::find(&self.app.broker, &queue)?;
+                let waiting = self.publisher.waiting(bytes);
+                let app = Arc::clone(&self.app);
+                let publishing = async move {
+                    let _room = waiting.room(&app).await?;
+                    ack_and_publish::carry_out(&app.broker, &queue, &receipts, parts).await
+                };
+                self.later(Operation::Settle, Instant::now(), async move {
+                    done(&id, publishing.await, |published| {
+                        answers::acked_and_published(id.as_deref(), &published)
+                    })
+                });
             }
             Request::Subscribe {
                 channel,
@@ -63,21 +91,35 @@ impl Session {
         &mut self,
         id: Id,
         topic: String,
-        messages: Vec<NewMessage>,
+        records: ToPublish,
+        several: bool,
         bytes: usize,
-    ) -> Result<Option<Message>, Problem> {
-        let handle = topics::find(&self.app.broker, &topic)?;
-        if messages.is_empty() {
-            return Ok(Some(answers::published(id.as_deref(), &topic, &[])));
+    ) -> Option<Message> {
+        if records.messages.is_empty() {
+            return Some(answers::published(id.as_deref(), &topic, &[], false));
         }
         let began = Instant::now();
-        let publishing = self.publisher.publish(&self.app, handle, messages, bytes);
+        let publishing = self.publisher.publish(&self.app, records, bytes);
+        let pointer = move |record| {
+            if several {
+                format!("#/records/{record}/expected")
+            } else {
+                "#/record/expected".to_owned()
+            }
+        };
         self.later(Operation::Publish, began, async move {
-            done(&id, publishing.await, |published| {
-                answers::published(id.as_deref(), &topic, &published)
+            let published = publishing.await;
+            let published = published.map_err(|problem| problem.at_record(pointer));
+            done(&id, published, |published| {
+                answers::published(
+                    id.as_deref(),
+                    &topic,
+                    &published.records,
+                    published.replayed,
+                )
             })
         });
-        Ok(None)
+        None
     }
 
     fn subscribe(

@@ -34,12 +34,12 @@ test-all: build
 	tests/kafka-python/run
 	tests/rust-rdkafka/run
 
-## lint: formatting, clippy with the workspace's lints, dependencies' licences
+## lint: formatting, clippy with the workspace's lints, dependencies' licences and sources
 .PHONY: lint
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: licences were not checked"; fi
+	tests/lib/cargo-deny --locked --log-level error check licenses bans sources
 
 ## docs: rewrite the pages that are generated from the code
 .PHONY: docs

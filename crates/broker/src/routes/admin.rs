@@ -8,7 +8,7 @@ use millstream_limits::ROUTES_MAX;
 use millstream_store::{Commit, Durability, Ticket};
 
 use super::error::RouteProblem;
-use super::loops;
+use super::loops::Way;
 use super::route::{NewRoute, Route, RouteSource};
 use super::set::Routed;
 use crate::broker::Broker;
@@ -55,7 +55,11 @@ impl Broker {
 impl Routes<'_> {
     /// Makes a route. Refused if a topic it names is not there, or if it would close a loop.
     pub async fn create(&self, new: NewRoute) -> Result<Arc<Route>, BrokerError> {
-        let (route, durable) = self.begin_create(new)?;
+        let (route, durable) = {
+            // A queue that is being made may lead back by its dead letters.
+            let _changing = self.broker.inner.queues.changes.lock().await;
+            self.begin_create(new)?
+        };
         durable.await?;
         tracing::info!(route = %route.name, source = %route.source, "route created");
         Ok(route)
@@ -126,8 +130,9 @@ impl Routes<'_> {
         if all.len() >= ROUTES_MAX {
             return Err(RouteProblem::TooMany.into());
         }
-        let others = all.iter().map(|routed| &*routed.route);
-        if let Some(steps) = loops::closed_by(&route, others) {
+        let returns = |topic: &str| route.source.matches(topic);
+        let new = Way::of_route(&route).collect();
+        if let Some(steps) = self.broker.loop_closed_by(new, returns) {
             return Err(RouteProblem::Loop(steps).into());
         }
         let routed = Routed::new(route);

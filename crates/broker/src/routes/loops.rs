@@ -1,74 +1,80 @@
-//! Finding loops among routes.
+//! Finding loops among the ways that records take by themselves: routes, and queues' dead letters.
 //!
-//! One route leads to another if a target of the first is a source of the second, by name or by pattern, whether or not the
-//! topic exists at present: a topic that is deleted and made anew must not close a loop. As targets are names, asking the
-//! pattern about them is exact. Filters do not count: that two of them never let the same record through is not known.
+//! A route leads from its source to its targets, whether or not the topics exist at present: one that is deleted and made
+//! anew must not close a loop. As targets are names, asking a pattern about them is exact. Filters do not count: that two
+//! of them never let the same record through is not known. A queue with dead letters leads from its topic to theirs.
 
 use std::collections::HashSet;
 
 use super::route::Route;
+use crate::broker::Broker;
 
-/// The loop that `new` would close among `routes`, step by step, each as text.
-pub(super) fn closed_by<'a>(
-    new: &'a Route,
-    routes: impl Iterator<Item = &'a Route>,
+/// A step that records take from one topic to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    /// Where it leads.
+    pub(crate) target: String,
+    /// What it is, for whoever has to take it out.
+    pub(crate) text: String,
+}
+
+impl Way {
+    /// All that a route leads to.
+    pub(super) fn of_route(route: &Route) -> impl Iterator<Item = Self> {
+        let Route { name, source, .. } = route;
+        route.targets.iter().map(move |target| Self {
+            target: target.to_string(),
+            text: format!("{source} leads to {target} (route {name})"),
+        })
+    }
+}
+
+impl Broker {
+    /// The loop that a new way or some would close, step by step, if they begin where `returns` says.
+    pub(crate) fn loop_closed_by(
+        &self,
+        new: Vec<Way>,
+        returns: impl Fn(&str) -> bool,
+    ) -> Option<Vec<String>> {
+        let routes = self.inner.routes.all();
+        closed_by(new, returns, |topic| {
+            let routes = routes.iter().map(|routed| &*routed.route);
+            let routes = routes.filter(|route| route.source.matches(topic));
+            let mut ways: Vec<Way> = routes.flat_map(Way::of_route).collect();
+            ways.extend(self.ways_of_dead_letters(topic));
+            ways
+        })
+    }
+}
+
+/// The loop that `new` would close beside what leads on `from` a topic. Each topic is entered once: what did not lead back
+/// from there does not the next time.
+fn closed_by(
+    new: Vec<Way>,
+    returns: impl Fn(&str) -> bool,
+    from: impl Fn(&str) -> Vec<Way>,
 ) -> Option<Vec<String>> {
-    let routes: Vec<&Route> = routes.chain([new]).collect();
-    // Only what is reached from the new route can lead back to it. Each route is entered once, from the one before it.
-    let mut entered: HashSet<usize> = HashSet::new();
-    let mut path: Vec<Step<'_>> = vec![Step::of(new)];
-    while let Some(step) = path.last_mut() {
-        let Some(target) = step.route.targets.get(step.target) else {
+    let mut entered: HashSet<String> = HashSet::new();
+    // What is left to look at after each step; the last of each is the step itself.
+    let mut path = vec![new];
+    while let Some(ways) = path.last_mut() {
+        let Some(way) = ways.last() else {
             path.pop();
-            if let Some(before) = path.last_mut() {
-                before.next += 1;
-            }
+            path.last_mut().and_then(Vec::pop);
             continue;
         };
-        if new.source.matches(target.as_str()) {
-            return Some(path.iter().map(Step::text).collect());
+        if returns(&way.target) {
+            let steps = path.iter().filter_map(|ways| ways.last());
+            return Some(steps.map(|way| way.text.clone()).collect());
         }
-        let leads_on = |at: &usize| routes[*at].source.matches(target.as_str());
-        let next = (step.next..routes.len() - 1).find(leads_on);
-        match next {
-            Some(at) => {
-                step.next = at;
-                if entered.insert(at) {
-                    path.push(Step::of(routes[at]));
-                } else {
-                    step.next += 1;
-                }
-            }
-            None => (step.target, step.next) = (step.target + 1, 0),
+        if entered.insert(way.target.clone()) {
+            let next = from(&way.target);
+            path.push(next);
+        } else {
+            ways.pop();
         }
     }
     None
-}
-
-/// A route on the way, and how far it has been looked at.
-struct Step<'a> {
-    route: &'a Route,
-    target: usize,
-    /// The first route that has not been asked whether it goes on from that target.
-    next: usize,
-}
-
-impl<'a> Step<'a> {
-    fn of(route: &'a Route) -> Self {
-        Self {
-            route,
-            target: 0,
-            next: 0,
-        }
-    }
-
-    fn text(&self) -> String {
-        let Route { name, source, .. } = self.route;
-        format!(
-            "{source} leads to {} (route {name})",
-            self.route.targets[self.target]
-        )
-    }
 }
 
 #[cfg(test)]
@@ -96,6 +102,18 @@ mod tests {
         }
     }
 
+    fn closed_by<'a>(
+        new: &Route,
+        routes: &(impl Iterator<Item = &'a Route> + Clone),
+    ) -> Option<Vec<String>> {
+        let from = |topic: &str| {
+            let leading = routes.clone().filter(|route| route.source.matches(topic));
+            leading.flat_map(Way::of_route).collect()
+        };
+        let returns = |topic: &str| new.source.matches(topic);
+        super::closed_by(Way::of_route(new).collect(), returns, from)
+    }
+
     #[test]
     fn the_loop_is_told_step_by_step() {
         let routes = [
@@ -104,7 +122,7 @@ mod tests {
         ];
         let closing = route("three", "c", &["z", "a"]);
         assert_eq!(
-            closed_by(&closing, routes.iter()).unwrap(),
+            closed_by(&closing, &routes.iter()).unwrap(),
             [
                 "c leads to a (route three)",
                 "a leads to b (route one)",
@@ -112,16 +130,16 @@ mod tests {
             ]
         );
         assert_eq!(
-            closed_by(&route("three", "c", &["z", "d"]), routes.iter()),
+            closed_by(&route("three", "c", &["z", "d"]), &routes.iter()),
             None
         );
     }
 
     #[test]
     fn a_route_to_its_own_source_is_a_loop() {
-        assert!(closed_by(&route("one", "a", &["a"]), [].iter()).is_some());
-        assert!(closed_by(&route("one", "#", &["a"]), [].iter()).is_some());
-        assert!(closed_by(&route("one", "a.*", &["a"]), [].iter()).is_none());
+        assert!(closed_by(&route("one", "a", &["a"]), &[].iter()).is_some());
+        assert!(closed_by(&route("one", "#", &["a"]), &[].iter()).is_some());
+        assert!(closed_by(&route("one", "a.*", &["a"]), &[].iter()).is_none());
     }
 
     /// Every topic's successors, and whether some topic comes back to itself.
@@ -152,7 +170,7 @@ mod tests {
             for (source, targets) in made {
                 let targets: Vec<&str> = targets.iter().map(|at| names[*at].as_str()).collect();
                 let new = route("r", sources[source], &targets);
-                let found = closed_by(&new, routes.iter()).is_some();
+                let found = closed_by(&new, &routes.iter()).is_some();
                 let with: Vec<_> = routes.iter().cloned().chain([new.clone()]).collect();
                 prop_assert_eq!(found, has_loop(&with, &names));
                 if !found {

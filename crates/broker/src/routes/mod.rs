@@ -29,6 +29,7 @@ pub use admin::{RouteDescription, RouteStats, Routes};
 pub use error::{RouteEntryError, RouteProblem};
 pub use route::{NewRoute, Route, RouteSource};
 
+pub(crate) use loops::Way;
 pub(crate) use plan::{Plan, PlanCache};
 pub(crate) use set::RouteSet;
 pub(crate) use spread::Spread;

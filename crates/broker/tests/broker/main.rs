@@ -4,6 +4,7 @@ mod consumed;
 mod counts;
 mod crash;
 mod damage;
+mod dead_letter_loops;
 mod fetch;
 mod fetch_memory;
 mod fetch_model;

@@ -503,34 +503,6 @@ async fn a_subscription_is_served_as_far_as_its_credit_goes() {
     assert_eq!(drain(&queue, 10).await.len(), 5);
 }
 
-/// What dies there would be received again, and die again.
-#[tokio::test]
-async fn a_queue_cannot_keep_its_dead_letters_in_the_topic_that_it_reads() {
-    let server = Server::start().await;
-    let orders = server.topic("orders", 1, &[]).await;
-    let dead = server.topic("work.dead", 1, &[]).await;
-    let named = NewQueue {
-        dead_letter_topic: Some("orders".to_owned()),
-        ..new_queue("named", &orders, retrying(1))
-    };
-    let named_for_later = NewQueue {
-        policy: QueuePolicy::default(),
-        ..named.clone()
-    };
-    let by_default = new_queue("work", &dead, retrying(1));
-    for new in [named, named_for_later, by_default] {
-        let topic = new.topic.name().to_string();
-        let refused = server.broker.create_queue(new).await.unwrap_err();
-        let QueueError::InvalidPolicy(why) = refused else {
-            panic!("{refused}");
-        };
-        assert!(why.starts_with(&format!("dead_letter_topic {topic} is the topic")));
-    }
-    let queue = queue_on(&server, &dead, QueuePolicy::default()).await;
-    let refused = queue.alter(retrying(1)).await;
-    assert!(matches!(refused, Err(QueueError::InvalidPolicy(_))));
-}
-
 #[tokio::test]
 async fn operators_pause_purge_browse_alter_and_delete() {
     let server = Server::start().await;

@@ -8,7 +8,7 @@ use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability};
 
 use super::QueueHandle;
-use super::check::{check_dead_letter_topic, check_policy};
+use super::check::check_policy;
 use super::read::{Found, Message, read};
 use crate::error::BrokerError;
 use crate::queues::definition::{self, QueueDefinition};
@@ -168,7 +168,7 @@ impl QueueHandle {
         if policy.dead_letters {
             let topic = broker.topic_by_id(self.cell.topic);
             let topic = topic.ok_or(QueueError::UnknownQueue)?;
-            check_dead_letter_topic(&current.dead_letter_topic, topic.name())?;
+            broker.check_dead_letters(self.name(), topic.name(), &current.dead_letter_topic)?;
             broker
                 .ensure_dead_letters(&current.dead_letter_topic)
                 .await?;

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use millstream_catalog::TopicName;
 use millstream_limits::{QUEUE_POLICY_MS_MAX, QUEUE_WINDOW_RECORDS_MAX};
 
+use crate::broker::Broker;
 use crate::queues::error::QueueError;
 use crate::queues::policy::{Backoff, Overflow, QueuePolicy};
+use crate::routes::Way;
 
 /// Refuses a policy that cannot be, and says what of it.
 pub(super) fn check_policy(policy: &QueuePolicy) -> Result<(), QueueError> {
@@ -42,15 +44,49 @@ pub(super) fn check_policy(policy: &QueuePolicy) -> Result<(), QueueError> {
     }
 }
 
-/// Refuses dead letters that would come back to their queue, to die again.
-pub(super) fn check_dead_letter_topic(name: &str, own: &TopicName) -> Result<(), QueueError> {
-    if own.as_str() == name {
-        return invalid(format!(
-            "dead_letter_topic {name} is the topic that the queue reads, so that its dead letters would come back to it for \
-             ever; name another when you create the queue"
-        ));
+impl Broker {
+    /// Refuses dead letters that would come back to their queue, to die again: at once, by other queues' dead letters or by
+    /// routes. To be asked while nobody else makes queues or routes.
+    pub(super) fn check_dead_letters(
+        &self,
+        queue: &str,
+        topic: &TopicName,
+        dead_letter_topic: &str,
+    ) -> Result<(), QueueError> {
+        let new = vec![way_of_dead_letters(queue, topic, dead_letter_topic)];
+        let returns = |target: &str| target == topic.as_str();
+        match self.loop_closed_by(new, returns) {
+            None => Ok(()),
+            Some(steps) => invalid(format!(
+                "the queue's dead letters would come back to it for ever: {}; name another dead_letter_topic when you create \
+                 the queue, or take one of the other steps out",
+                steps.join(", ")
+            )),
+        }
     }
-    Ok(())
+
+    /// Where the dead letters of a topic's queues go.
+    pub(crate) fn ways_of_dead_letters(&self, topic: &str) -> Vec<Way> {
+        let Some(topic) = self.topic(topic) else {
+            return Vec::new();
+        };
+        let queues = self.queues_of(topic.id()).into_iter();
+        let definitions = queues.map(|queue| queue.definition());
+        let keeping = definitions.filter(|definition| definition.policy.dead_letters);
+        keeping
+            .map(|definition| {
+                let dead_letter_topic = &definition.dead_letter_topic;
+                way_of_dead_letters(&definition.name, topic.name(), dead_letter_topic)
+            })
+            .collect()
+    }
+}
+
+fn way_of_dead_letters(queue: &str, topic: &TopicName, dead_letter_topic: &str) -> Way {
+    Way {
+        target: dead_letter_topic.to_owned(),
+        text: format!("{topic} leads to {dead_letter_topic} (dead letters of queue {queue})"),
+    }
 }
 
 fn durations_ms(policy: &QueuePolicy) -> [(&'static str, Option<u64>); 6] {

@@ -10,7 +10,7 @@ use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability, Ticket};
 
 use super::cell::Cell;
-use super::check::{check_dead_letter_topic, check_policy};
+use super::check::check_policy;
 use super::keeper::keep;
 use super::{QueueHandle, Queues};
 use crate::broker::Broker;
@@ -79,7 +79,7 @@ impl Broker {
             .clone()
             .unwrap_or_else(|| format!("{}{DEAD_SUFFIX}", new.name));
         if new.policy.dead_letters || new.dead_letter_topic.is_some() {
-            check_dead_letter_topic(&dead_letter_topic, new.topic.name())?;
+            self.check_dead_letters(&new.name, new.topic.name(), &dead_letter_topic)?;
         }
         if new.policy.dead_letters {
             self.ensure_dead_letters(&dead_letter_topic).await?;

@@ -66,8 +66,8 @@ pub(crate) struct Queues {
     incarnation: tokio::sync::Mutex<u32>,
     /// Queues that may refuse what is published.
     refusing: AtomicUsize,
-    /// Creations and deletions, and redrives, one at a time.
-    changes: tokio::sync::Mutex<()>,
+    /// Making, changing and deleting queues, and making routes, one at a time.
+    pub(crate) changes: tokio::sync::Mutex<()>,
     redrives: tokio::sync::Mutex<()>,
     unpacked: Unpacked,
 }

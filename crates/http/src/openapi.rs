@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse, Response};
 use http::header;
 use utoipa::{Modify, OpenApi};
 
-use crate::api::queues::{ack_and_publish, admin, messages, settle};
+use crate::api::queues::{ack_and_publish, admin, messages, policy_schema, settle};
 use crate::api::{groups, health, live, records, routes, socket, topics};
 use crate::problem::Document;
 use crate::refusals;
@@ -60,7 +60,7 @@ use crate::refusals;
         serve_page,
     ),
     components(schemas(Document)),
-    modifiers(&Refusals),
+    modifiers(&Rest),
     tags(
         (name = "topics", description = "Logs of records, cut into partitions."),
         (name = "records", description = "Writing and reading records."),
@@ -73,12 +73,13 @@ use crate::refusals;
 )]
 struct Description;
 
-/// What an operation refuses with is always of the same form.
-struct Refusals;
+/// What is not written at each operation and type: what is refused has always the same form, and defaults are the broker's.
+struct Rest;
 
-impl Modify for Refusals {
+impl Modify for Rest {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+        policy_schema::add_defaults(document);
         for item in document.paths.paths.values_mut() {
             let operations = [
                 &mut item.get,

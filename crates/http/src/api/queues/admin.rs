@@ -15,6 +15,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::find;
+use super::policy_schema::PolicySchema;
 use crate::api::topics;
 use crate::app::App;
 use crate::body::Payload;
@@ -38,7 +39,7 @@ pub(crate) struct CreateQueue {
     /// What it is told to do, beside the defaults. Repeated ids are dropped for five minutes unless `dedup_window_ms` says
     /// otherwise; 0 is never.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = PolicySchema)]
     policy: Value,
     /// Which messages it wants; all if left out.
     #[schema(value_type = Option<Object>)]
@@ -74,7 +75,7 @@ enum Place {
 #[schema(example = json!({"policy": {"in_flight_max": 100, "dedup_window_ms": 0, "ttl_ms": null}}))]
 pub(crate) struct AlterQueue {
     /// What of the policy is to be otherwise (RFC 7396); null goes back to the default.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PolicySchema)]
     policy: Value,
 }
 
@@ -124,7 +125,7 @@ pub(crate) struct QueueView {
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
     /// What it is told to do.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PolicySchema)]
     policy: QueuePolicy,
 }
 

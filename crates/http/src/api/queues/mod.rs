@@ -4,6 +4,7 @@
 pub(crate) mod ack_and_publish;
 pub(crate) mod admin;
 pub(crate) mod messages;
+pub(crate) mod policy_schema;
 pub(crate) mod settle;
 
 use millstream_broker::Broker;

@@ -45,16 +45,28 @@ impl Redrive {
         let path = Path::new(&["v1", "queues", &self.queue, "redrive"]);
         let answer: Value = told(self.connect.client().post(&path, &body))?;
         if self.json {
-            return print_json(&answer);
+            print_json(&answer)?;
+        } else {
+            tell(&answer);
         }
-        let moved = answer["moved"].as_u64().unwrap_or_default();
-        eprintln!("{moved} messages were moved");
-        let refused = answer["refused"].as_u64().unwrap_or_default();
-        if refused > 0 {
-            eprintln!(
-                "{refused} were refused, and stay with the dead letters; the server's log says why"
-            );
+        match answer["stopped"].as_str() {
+            Some(why) => anyhow::bail!("not all were moved: {why}"),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+fn tell(answer: &Value) {
+    let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+    eprintln!("{} messages were moved", count("moved"));
+    let refused = count("refused");
+    if refused > 0 {
+        eprintln!(
+            "{refused} were refused, and stay with the dead letters; the server's log says why"
+        );
+    }
+    let damaged = count("damaged");
+    if damaged > 0 {
+        eprintln!("{damaged} are damaged where they are stored, and lost");
     }
 }

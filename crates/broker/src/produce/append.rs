@@ -58,7 +58,7 @@ impl Broker {
         let mut intake = self.intake(partition, Gone::default(), self.now())?;
         loop {
             let appends = intake.appends(intake.hand_out(&mut batch))?;
-            self.check_room(&appends)?;
+            let _room = self.room_for(&appends)?;
             match self.commit_appends(appends) {
                 Err(error) if intake.leave_out(&error) => {}
                 appending => return Ok(appending?),
@@ -80,7 +80,7 @@ impl Broker {
         loop {
             let (taking, sent) = (intake.clone(), intake.hand_out(&mut batch));
             let appends = self.unpack(move || taking.appends(sent)).await?;
-            self.check_room(&appends)?;
+            let _room = self.room_for(&appends)?;
             match self.commit_appends(appends) {
                 Err(error) if intake.leave_out(&error) => {}
                 appending => return Ok(appending?),

@@ -215,12 +215,15 @@ impl Broker {
                 composed.remember(remember);
             }
             let admission = self.admit(composed.size_bytes()).await;
-            self.check_room(&composed.appends)?;
             let commit = Commit {
                 appends: std::mem::take(&mut composed.appends),
                 ..Commit::default()
             };
-            let sequenced = match self.inner.slot.commit(commit) {
+            let sequenced = {
+                let _room = self.room_for(&commit.appends)?;
+                self.inner.slot.commit(commit)
+            };
+            let sequenced = match sequenced {
                 Err(error) if gone.note(&error, &topic.current().partitions) => {
                     composed = self.compose_without(topic, messages, &gone).await?;
                     continue;

@@ -6,13 +6,15 @@ use std::time::Duration;
 use millstream_broker::headers;
 use millstream_broker::produce::{ExpectedPosition, NewMessage};
 use millstream_broker::queues::machine::Retry;
-use millstream_broker::queues::{QueueError, QueueHandle, QueuePolicy, ReceiveSpec, Received};
+use millstream_broker::queues::{
+    QueueError, QueueHandle, QueuePolicy, ReceiveSpec, Received, Redrive,
+};
 use millstream_env::sim::SimDisk;
 use millstream_env::{SeededRng, SystemClock};
 use millstream_record::header;
 
 use super::queues::{
-    ack, asking, dead, drain, eventually, message, publish, queue_on, retrying, values,
+    ack, asking, dead, drain, eventually, message, publish, queue_on, retrying, values, with,
 };
 use super::routes::from_topic;
 use super::*;
@@ -292,6 +294,30 @@ async fn stored_messages_that_are_damaged_are_counted_and_passed_over() {
     let queue = server.broker.create_queue(new).await.unwrap();
     assert_eq!(drain(&queue, 50).await.len(), 198);
     assert_eq!(queue.describe().unwrap().totals.damaged, 2);
+}
+
+/// They are counted, and those behind them are moved.
+#[tokio::test]
+async fn a_redrive_passes_over_dead_letters_that_are_damaged() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let letters = server.broker.topic("work.dead").unwrap();
+    for n in 0..100 {
+        let letter = message(&format!("{n} {}", "x".repeat(5_000)));
+        let letter = with(letter, headers::DEAD_LETTER_QUEUE, &"work");
+        let letter = with(letter, headers::DEAD_LETTER_TOPIC, &"orders");
+        server.broker.publish(&letters, &[letter]).await.unwrap();
+    }
+    drop((queue, topic, letters));
+    let server = server.restart_after(damage_packs).await;
+    let queue = server.broker.queue("work").unwrap();
+    let redriven = queue.redrive(&Redrive::default()).await.unwrap();
+    assert!(redriven.stopped.is_none(), "{redriven:?}");
+    assert_eq!((redriven.moved, redriven.damaged), (99, 1));
+    assert_eq!(drain(&queue, 50).await.len(), 99);
+    let again = queue.redrive(&Redrive::default()).await.unwrap();
+    assert_eq!((again.moved, again.damaged), (0, 0));
 }
 
 /// What compaction takes from under a queue is over, and counted; nothing is lost that is still there.

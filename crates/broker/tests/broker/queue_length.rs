@@ -3,7 +3,7 @@
 use millstream_broker::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
 use millstream_broker::queues::{QueueError, QueueHandle, Redrive};
 
-use super::queues::{ack, asking, drain, message, new_queue, publish, queue_on, retrying};
+use super::queues::{ack, asking, dead, drain, message, new_queue, publish, queue_on, retrying};
 use super::routes::from_topic;
 use super::*;
 
@@ -142,36 +142,85 @@ async fn a_publish_that_a_route_leads_to_a_full_queue_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_redrive_to_a_full_queue_stops_and_moves_nothing() {
+async fn a_redrive_moves_as_many_as_a_queue_has_room_for() {
     let server = Server::start().await;
     let topic = server.topic("orders", 1, &[]).await;
     let policy = QueuePolicy {
-        length: refusing(2).length,
+        length: refusing(10).length,
         ..retrying(1)
     };
     let queue = queue_on(&server, &topic, policy).await;
-    publish(&server, &topic, 2).await;
-    let received = drain(&queue, 2).await;
+    publish(&server, &topic, 10).await;
+    let received = drain(&queue, 10).await;
     let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
     queue.reject(&receipts).await.unwrap();
     super::queues::eventually("the letters are written", async || {
-        queue.describe().unwrap().totals.dead_lettered == 2
+        queue.describe().unwrap().totals.dead_lettered == 10
     })
     .await;
-    publish(&server, &topic, 1).await;
-    let refused = queue.redrive(&Redrive::default()).await;
-    assert!(
-        matches!(
-            refused,
-            Err(QueueError::Broker(BrokerError::QueueFull { .. }))
-        ),
-        "{refused:?}"
-    );
-    assert_eq!(queue.describe().unwrap().depth.open, 1);
+    publish(&server, &topic, 3).await;
+    let redriven = queue.redrive(&Redrive::default()).await.unwrap();
+    assert_eq!(redriven.moved, 7);
+    is_full(&Err::<(), _>(of_broker(redriven.stopped.unwrap())));
+    assert_eq!(queue.describe().unwrap().depth.open, 10);
+    let refused = queue.redrive(&Redrive::default()).await.unwrap_err();
+    is_full(&Err::<(), _>(of_broker(refused)));
+    ack_one(&queue).await;
+    ack_one(&queue).await;
     let one = Redrive {
         max: Some(1),
         ..Redrive::default()
     };
-    assert_eq!(queue.redrive(&one).await.unwrap().moved, 1);
-    assert_eq!(queue.describe().unwrap().depth.open, 2);
+    let redriven = queue.redrive(&one).await.unwrap();
+    assert!(
+        redriven.moved == 1 && redriven.stopped.is_none(),
+        "{redriven:?}"
+    );
+    assert_eq!(queue.describe().unwrap().depth.open, 9);
+    assert_eq!(dead(&server).await.len(), 2);
+}
+
+fn of_broker(error: QueueError) -> BrokerError {
+    match error {
+        QueueError::Broker(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+/// Nobody comes between the answer that there is room and the append.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn however_many_publish_at_once_a_queue_is_filled_to_its_bound_and_no_further() {
+    for settings in KINDS {
+        let server = Server::start().await;
+        let topic = server.topic("orders", 2, settings).await;
+        let queue = queue_on(&server, &topic, refusing(500)).await;
+        let publisher = |n: usize| {
+            let (broker, topic) = (server.broker.clone(), Arc::clone(&topic));
+            async move {
+                for _ in 0..500 {
+                    let refused = if n.is_multiple_of(2) {
+                        let begun = broker.begin_publish(&topic, &[message("x")]).await;
+                        begun.err()
+                    } else {
+                        let partition = topic.partition(1).unwrap();
+                        broker.append(&partition, batch(&["x"])).err()
+                    };
+                    if let Some(error) = refused {
+                        return is_full(&Err::<(), _>(error));
+                    }
+                }
+            }
+        };
+        let publishers: Vec<_> = (0..8).map(|n| tokio::spawn(publisher(n))).collect();
+        for publisher in publishers {
+            publisher.await.unwrap();
+        }
+        super::queues::eventually("everything is durable", async || {
+            let partitions = topic.partitions();
+            let mut offsets = partitions.iter().map(PartitionHandle::offsets);
+            offsets.all(|offsets| offsets.log_end == offsets.last_stable)
+        })
+        .await;
+        assert_eq!(queue.describe().unwrap().depth.open, 500, "{settings:?}");
+    }
 }

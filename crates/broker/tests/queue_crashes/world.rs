@@ -588,7 +588,12 @@ impl World {
             to: None,
         };
         match in_time("redriving", life.queue.redrive(&redrive)).await? {
-            Ok(Redriven { moved, refused: 0 }) => {
+            Ok(Redriven {
+                moved,
+                refused: 0,
+                damaged: 0,
+                stopped: None,
+            }) => {
                 self.say(|| format!("redriven {moved}"));
                 self.fate.redriven += moved;
             }

@@ -1,25 +1,20 @@
 //! The way back from the dead letters.
 
-use std::collections::BTreeMap;
+mod step;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, QUEUE_BURIAL_BYTES_MAX};
-use millstream_record::{Batch, Offset, Record};
+use millstream_record::{Offset, Record};
 use millstream_store::{Append, Commit, Trim};
 
+use self::step::{Step, letter_of, message_anew};
 use super::QueueHandle;
-use super::bury::headers_without_epitaph;
-use super::read::fetch;
-use super::unpacked::size_of_record;
+use super::read::{after_damage, fetch};
 use crate::error::BrokerError;
 use crate::headers;
 use crate::produce::NewMessage;
 use crate::queues::error::QueueError;
 use crate::topics::{PartitionHandle, TopicHandle};
-
-/// How many records one step moves.
-const STEP_RECORDS: usize = 1_000;
 
 /// Which dead letters go where.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +26,28 @@ pub struct Redrive {
 }
 
 /// What became of dead letters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Redriven {
     /// Published anew.
     pub moved: u64,
     /// Their topic does not take them, or they cannot be decoded: they went to the end of the dead letters.
     pub refused: u64,
+    /// Stored where the dead letters are damaged, so that they are lost.
+    pub damaged: u64,
+    /// Why no more were moved, if that was refused after some were.
+    pub stopped: Option<QueueError>,
+}
+
+impl Redriven {
+    fn add(&mut self, more: &Self) {
+        self.moved += more.moved;
+        self.refused += more.refused;
+        self.damaged += more.damaged;
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.moved == 0 && self.refused == 0 && self.damaged == 0
+    }
 }
 
 impl QueueHandle {
@@ -47,7 +58,11 @@ impl QueueHandle {
     ///
     /// A dead letter that its topic refuses stops none of the others. It goes to the end of the dead letters, as does one of
     /// another queue in the same topic, or one whose topic is gone: only from the front can letters be taken out. A batch
-    /// that cannot be decoded goes there as one letter, with its bytes as the value.
+    /// that cannot be decoded goes there as one letter, with its bytes as the value. What is stored there and damaged is
+    /// passed over.
+    ///
+    /// Into a queue that refuses what would make it too long go as many as it has room for. What is refused before anything
+    /// has happened is an error.
     pub async fn redrive(&self, redrive: &Redrive) -> Result<Redriven, QueueError> {
         let _redriving = self.broker.inner.queues.redrives.lock().await;
         let definition = self.definition();
@@ -60,20 +75,50 @@ impl QueueHandle {
         };
         let mut all = Redriven::default();
         for partition in letters.partitions() {
-            let end = partition.offsets().last_stable;
-            let mut from = partition.offsets().log_start;
-            while from < end && all.moved < redrive.max.unwrap_or(u64::MAX) {
-                let left = redrive.max.unwrap_or(u64::MAX) - all.moved;
-                let step = self.step(&partition, (from, end), left, redrive).await?;
-                from = step.next;
-                all.moved += step.redriven.moved;
-                all.refused += step.redriven.refused;
+            match self.redrive_from(&partition, redrive, &mut all).await {
+                Err(error) if all.is_nothing() => return Err(error),
+                Err(error) => {
+                    all.stopped = Some(error);
+                    break;
+                }
+                Ok(()) => {}
             }
         }
         Ok(all)
     }
 
-    async fn step(
+    async fn redrive_from(
+        &self,
+        partition: &PartitionHandle,
+        redrive: &Redrive,
+        all: &mut Redriven,
+    ) -> Result<(), QueueError> {
+        let offsets = partition.offsets();
+        let (mut from, end) = (offsets.log_start, offsets.last_stable);
+        let mut left = redrive.max.unwrap_or(u64::MAX);
+        left -= all.moved.min(left);
+        let mut most = left;
+        while from < end && left > 0 {
+            let mut step = self.look(partition, (from, end), most, redrive).await?;
+            match self.make(partition, &mut step).await {
+                // Fewer may fit.
+                Err(QueueError::Broker(error)) if is_of_room(&error) && step.going > 1 => {
+                    most = step.going / 2;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    from = step.next;
+                    left -= step.redriven.moved;
+                    most = most.min(left);
+                    all.add(&step.redriven);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the next step is.
+    async fn look(
         &self,
         partition: &PartitionHandle,
         (from, end): (Offset, Offset),
@@ -81,7 +126,15 @@ impl QueueHandle {
         redrive: &Redrive,
     ) -> Result<Step, QueueError> {
         let mut step = Step::beginning(from);
-        let fetched = fetch(&self.broker, partition, from).await?;
+        let fetched = match fetch(&self.broker, partition, from).await {
+            Err(BrokerError::Damaged(why)) => {
+                let after = after_damage(&self.broker, partition, from, &why).await;
+                step.next = after.ok_or(BrokerError::Damaged(why))?.min(end);
+                step.redriven.damaged = (step.next - from).max(0) as u64;
+                return Ok(step);
+            }
+            fetched => fetched?,
+        };
         if fetched.slices.is_empty() {
             // Nothing is left up to the end.
             step.next = end;
@@ -93,6 +146,11 @@ impl QueueHandle {
                 break;
             }
         }
+        Ok(step)
+    }
+
+    /// Makes a step in one commit.
+    async fn make(&self, partition: &PartitionHandle, step: &mut Step) -> Result<(), QueueError> {
         let mut commit = Commit {
             trims: vec![Trim {
                 partition: partition.log.id(),
@@ -101,10 +159,10 @@ impl QueueHandle {
             ..Commit::default()
         };
         for (topic, records) in std::mem::take(&mut step.by_topic).into_values() {
-            let appends = self.publish_anew(&topic, records, &mut step).await?;
+            let appends = self.publish_anew(&topic, records, step).await?;
             commit.appends.extend(appends);
         }
-        self.broker.check_room(&commit.appends)?;
+        let moving = commit.appends.len();
         if !step.stay.is_empty() {
             let stay = std::mem::take(&mut step.stay);
             commit
@@ -113,14 +171,13 @@ impl QueueHandle {
         }
         let bytes = commit.appends.iter().map(|append| append.batch.len()).sum();
         let _admission = self.broker.admit(bytes).await;
-        let sequenced = self
-            .broker
-            .inner
-            .slot
-            .commit(commit)
-            .map_err(BrokerError::from)?;
+        let sequenced = {
+            let _room = self.broker.room_for(&commit.appends[..moving])?;
+            self.broker.inner.slot.commit(commit)
+        };
+        let sequenced = sequenced.map_err(BrokerError::from)?;
         sequenced.durable.await.map_err(BrokerError::from)?;
-        Ok(step)
+        Ok(())
     }
 
     /// What is appended for the records that a topic takes. The others stay.
@@ -188,148 +245,10 @@ fn is_of_the_letters(error: &BrokerError) -> bool {
     )
 }
 
-struct Step {
-    /// Where the next step begins.
-    next: Offset,
-    redriven: Redriven,
-    /// What is published anew, and where.
-    by_topic: BTreeMap<String, (Arc<TopicHandle>, Vec<Record>)>,
-    /// What goes to the end of the dead letters.
-    stay: Vec<NewMessage>,
-    records: usize,
-    bytes: usize,
-    going: u64,
-}
-
-impl Step {
-    fn beginning(from: Offset) -> Self {
-        Self {
-            next: from,
-            redriven: Redriven::default(),
-            by_topic: BTreeMap::new(),
-            stay: Vec::new(),
-            records: 0,
-            bytes: 0,
-            going: 0,
-        }
-    }
-
-    /// Takes a batch's records between two offsets, as far as they fit. Whether the step is full.
-    fn take(
-        &mut self,
-        batch: &Batch,
-        (from, end): (Offset, Offset),
-        max: u64,
-        target: impl Fn(&Record) -> Option<Arc<TopicHandle>>,
-    ) -> bool {
-        let records = batch.records(BATCH_DECOMPRESSED_BYTES_MAX);
-        let Ok(records) = records.collect::<Result<Vec<_>, _>>() else {
-            return self.take_undecodable(batch, end);
-        };
-        for record in records {
-            if record.offset < from {
-                continue;
-            }
-            let is_full = self.records == STEP_RECORDS || self.bytes >= QUEUE_BURIAL_BYTES_MAX;
-            if record.offset >= end || is_full || self.going == max {
-                self.next = record.offset;
-                return true;
-            }
-            self.next = record.offset.next();
-            self.records += 1;
-            self.bytes += size_of_record(&record);
-            match target(&record) {
-                None => self.stay.push(letter_of(&record)),
-                Some(topic) => {
-                    self.going += 1;
-                    let of_topic = self.by_topic.entry(topic.name().to_string());
-                    let (_, records) = of_topic.or_insert_with(|| (topic, Vec::new()));
-                    records.push(record);
-                }
-            }
-        }
-        // Its last records, or all of them, may be gone. What follows it was not looked at.
-        self.next = batch.header.next_offset().min(end);
-        false
-    }
-
-    fn take_undecodable(&mut self, batch: &Batch, end: Offset) -> bool {
-        let first = batch.header.base_offset;
-        if first >= end || (self.records > 0 && self.bytes >= QUEUE_BURIAL_BYTES_MAX) {
-            self.next = first;
-            return true;
-        }
-        self.next = batch.header.last_offset().next();
-        self.records += 1;
-        self.bytes += batch.bytes.len();
-        self.redriven.refused += 1;
-        self.stay.push(NewMessage {
-            value: Some(batch.bytes.clone()),
-            ..NewMessage::default()
-        });
-        false
-    }
-}
-
-/// What is said of a record's first life: kept, it would be taken for a repetition of itself, or for long expired.
-const OF_THE_FIRST_LIFE: [&str; 3] = [headers::ID, headers::EXPIRES_AT, headers::DELIVER_AT];
-
-/// The record as it is published anew, now.
-fn message_anew(record: &Record) -> NewMessage {
-    let mut headers = headers_without_epitaph(record.headers.iter());
-    headers.retain(|(name, _)| {
-        let mut old = OF_THE_FIRST_LIFE.iter();
-        !old.any(|old| old.as_bytes() == name)
-    });
-    NewMessage {
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers,
-        ..NewMessage::default()
-    }
-}
-
-/// The dead letter as it is.
-fn letter_of(record: &Record) -> NewMessage {
-    let headers = record.headers.iter().map(|header| {
-        let value = header.value.map(Bytes::copy_from_slice);
-        (Bytes::copy_from_slice(header.key), value)
-    });
-    NewMessage {
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers: headers.collect(),
-        timestamp: Some(record.timestamp),
-        ..NewMessage::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use millstream_record::{BatchBuilder, Codec, LeaderEpoch, NewRecord, TimestampMs, emptied};
-
-    use super::*;
-
-    /// Only what a step has looked at leaves the dead letters with it.
-    #[test]
-    fn a_batch_without_records_leads_no_further_than_its_end() {
-        let mut builder = BatchBuilder::new(Codec::None).at(Offset(3), LeaderEpoch(0));
-        for _ in 0..2 {
-            builder.append(&NewRecord {
-                timestamp: TimestampMs(1),
-                key: None,
-                value: Some(b"x"),
-                headers: &[],
-            });
-        }
-        let batch = builder.build().unwrap();
-        let mut step = Step::beginning(Offset(3));
-        let between = (Offset(3), Offset(100));
-        assert!(!step.take(&emptied(&batch.header), between, 10, |_| None));
-        assert_eq!((step.next, step.stay.len()), (Offset(5), 0));
-
-        let mut step = Step::beginning(Offset(3));
-        assert!(!step.take(&batch, between, 10, |_| None));
-        assert_eq!((step.next, step.stay.len()), (Offset(5), 2));
-    }
+/// Whether a queue has no room for what is to be published.
+fn is_of_room(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::QueueFull { .. } | BrokerError::TooManyForQueue { .. }
+    )
 }

@@ -2,31 +2,38 @@
 //!
 //! Everything that adds messages for somebody who can be told no does: publishing, producing, what routes make of either,
 //! redriving. Dead letters do not; a queue on their topic takes them however full it is, since they have nowhere else to go.
+//!
+//! Nobody else asks between the answer and the append, so that a queue never holds more than it may. Sequencing an append
+//! does no I/O, so nobody waits long; and who appends only to topics whose queues never refuse does not wait at all.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millstream_catalog::TopicId;
 use millstream_store::{Append, PartitionId};
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::QueueHandle;
+use super::create::may_refuse;
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::queues::machine::Effects;
+use crate::queues::machine::{Effects, Queue};
 use crate::queues::policy::{LengthPolicy, Overflow};
 use crate::topics::TopicHandle;
 
+/// Room in all queues that may refuse, for as long as it is held: until what it was asked for is sequenced.
+#[must_use]
+pub(crate) struct Room<'a>(Option<MutexGuard<'a, ()>>);
+
 impl Broker {
-    /// Whether the queues of all topics that these go to have room for them; the error names one that has not.
-    ///
-    /// Those who ask at the same moment may fill a queue together, so it can come to hold a little more than its bound.
-    pub(crate) fn check_room<'a>(
+    /// Room for these in the queues of all topics that they go to; the error names a queue that has not enough.
+    pub(crate) fn room_for<'a>(
         &self,
         appends: impl IntoIterator<Item = &'a Append>,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<Room<'_>, BrokerError> {
         if self.inner.queues.refusing.load(Ordering::Relaxed) == 0 {
-            return Ok(());
+            return Ok(Room(None));
         }
         let mut added: SmallVec<[(TopicId, u64); 4]> = SmallVec::new();
         let mut repeated: SmallVec<[bool; 4]> = SmallVec::new();
@@ -40,13 +47,17 @@ impl Broker {
                 self.add_up(append, &mut added);
             }
         }
+        let mut room = Room(None);
         for (topic, records) in added {
-            let queues = self.queues_of(topic);
+            let mut queues = self.queues_of(topic);
+            queues.retain(|queue| may_refuse(&queue.definition().policy));
             for queue in queues {
+                room.0
+                    .get_or_insert_with(|| self.inner.queues.filling.lock());
                 queue.check_room(records)?;
             }
         }
-        Ok(())
+        Ok(room)
     }
 
     /// Whether a producer sends this again because it had no answer: it adds nothing, and has to be told that it is there.
@@ -100,7 +111,7 @@ impl QueueHandle {
         let unseen = if state.machine.policy().length_follows_looks() {
             0
         } else {
-            under_way(&topic)
+            under_way(&topic, &state.machine)
         };
         if state.machine.has_room(records.saturating_add(unseen)) {
             return Ok(());
@@ -112,12 +123,12 @@ impl QueueHandle {
     }
 }
 
-/// Records that have their places, and that no queue sees yet because they are not durable.
-fn under_way(topic: &Arc<TopicHandle>) -> u64 {
+/// Records that have their places, and that the queue does not see yet because they are not durable.
+fn under_way(topic: &Arc<TopicHandle>, machine: &Queue) -> u64 {
     let partitions = topic.partitions();
     let under_way = partitions.iter().map(|partition| {
-        let offsets = partition.offsets();
-        (offsets.log_end - offsets.last_stable).max(0) as u64
+        let seen = machine.end(partition.index()).unwrap_or_default();
+        (partition.offsets().log_end - seen).max(0) as u64
     });
     under_way.sum()
 }

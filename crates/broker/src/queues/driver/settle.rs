@@ -77,8 +77,12 @@ impl QueueHandle {
             }
             let bytes = composed.iter().map(Composed::size_bytes).sum();
             let _admission = broker.admit(bytes).await;
-            broker.check_room(composed.iter().flat_map(|one| &one.appends))?;
-            match self.ack_beside(receipts, composed)? {
+            let acked = {
+                let appends = composed.iter().flat_map(|one| &one.appends);
+                let _room = broker.room_for(appends)?;
+                self.ack_beside(receipts, composed)?
+            };
+            match acked {
                 Ok(acked) => {
                     acked.durable.await.map_err(BrokerError::from)?;
                     return Ok(acked.published);

@@ -187,6 +187,11 @@ impl Queue {
         Some(self.partitions.get(partition as usize)?.low)
     }
 
+    /// Where a partition ends, as far as the queue was told.
+    pub fn end(&self, partition: PartitionIndex) -> Option<Offset> {
+        Some(self.partitions.get(partition as usize)?.end)
+    }
+
     /// The first record of a partition that is not finished, as far as is known.
     pub fn first_open(&self, partition: PartitionIndex) -> Option<Offset> {
         let partition = self.partitions.get(partition as usize)?;

@@ -187,6 +187,10 @@ pub(crate) struct Redriven {
     moved: u64,
     /// How many their topic does not take, or cannot be decoded: they went to the end of the dead letters.
     refused: u64,
+    /// How many are lost, as what is stored there is damaged.
+    damaged: u64,
+    /// Why no more were moved, if that was refused after some were: a queue is full, for instance. Ask again for the rest.
+    stopped: Option<String>,
 }
 
 /// How many messages were dropped.
@@ -337,6 +341,8 @@ pub(crate) async fn redrive(
     Ok(Json(Redriven {
         moved: redriven.moved,
         refused: redriven.refused,
+        damaged: redriven.damaged,
+        stopped: redriven.stopped.map(|error| error.to_string()),
     }))
 }
 

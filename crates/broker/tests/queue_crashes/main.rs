@@ -3,7 +3,10 @@
 //! A run publishes, receives, acknowledges, gives back, rejects, redrives; the power goes in the middle of something, the
 //! process is killed, writes and syncs fail, the disk fills up; and it starts again. `model.rs` keeps what was said of each
 //! message, and in the end every message is accounted for: what was acknowledged is never seen again, everything else
-//! comes again or is one dead letter, and nothing is stuck. `world.rs` drives.
+//! comes again or is one dead letter, and nothing is stuck. By seed, messages also have keys, ids, priorities, times: those
+//! of one key come in their order, an id comes once, nothing before its time, what is urgent first.
+//!
+//! `plan.rs` is what a run is like, `world.rs` drives, with `steps.rs` and `ending.rs`.
 //!
 //! The broker has threads of its own, so a seed decides what is asked and what the disk does, not how they interleave.
 //! `MILLSTREAM_SEEDS=5000`, which the store's crash tests obey as well, runs more than the fast lane: a fiftieth of them,
@@ -11,10 +14,16 @@
 
 #![allow(unreachable_pub, reason = "one test binary")]
 
+mod ending;
+mod fate;
 mod model;
+mod plan;
+mod steps;
 mod world;
 
-use world::{Fate, Plan, World};
+use fate::Fate;
+use plan::Plan;
+use world::World;
 
 /// Seeds in the fast lane.
 const SEEDS: u64 = 60;

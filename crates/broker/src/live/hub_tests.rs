@@ -1,9 +1,11 @@
 //! What hubs meet that subscriptions hardly ever come across first.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_env::Env;
+use tokio::time::timeout;
 
 use super::super::machine::{Machine, Step};
 use super::super::message::LiveItem;
@@ -18,6 +20,7 @@ use crate::topics::NewTopic;
 mod damage;
 
 const RECORDS: i64 = 100;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A hub is so far behind only when what it has not read yet is settled, and damaged, in between.
 #[tokio::test]
@@ -59,7 +62,8 @@ async fn a_hub_goes_on_behind_what_is_damaged_and_tells() {
     };
     let (mut next, mut told) = (Offset::ZERO, None);
     while next < Offset(RECORDS) {
-        match poll_fn(|context| subscriber.poll_step(context)).await {
+        let step = poll_fn(|context| subscriber.poll_step(context));
+        match timeout(PATIENCE, step).await.expect("the hub goes on") {
             Step::Deliver(LiveItem::Record(message)) => {
                 assert_eq!(message.offset, next);
                 next = message.offset.next();

@@ -1,5 +1,7 @@
 //! A client of `WebSocket`s.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -123,8 +125,12 @@ impl Socket {
 
     /// Checks that nothing comes for a while.
     pub async fn silence(&mut self) {
+        self.silence_for(Duration::from_millis(150)).await;
+    }
+
+    /// Checks that nothing comes for so long.
+    pub async fn silence_for(&mut self, wait: Duration) {
         assert!(self.early.is_empty(), "{:?}", self.early);
-        let wait = std::time::Duration::from_millis(150);
         if let Ok(frame) = timeout(wait, self.read()).await {
             panic!("{frame}");
         }

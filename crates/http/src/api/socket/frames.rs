@@ -271,6 +271,7 @@ fn publish(text: &Bytes, now_ms: i64) -> Result<Request, Problem> {
         };
         let request = [several, request.unwrap_or_default().as_bytes()];
         IdempotencyKey::new(key.into(), request)
+            .map_err(|error| Problem::new(Kind::BAD_JSON, error.to_string()))
     });
     Ok(Request::Publish {
         topic: frame.topic,

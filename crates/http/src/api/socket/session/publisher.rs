@@ -108,11 +108,13 @@ impl Publisher {
         });
         // If the task is gone, so is the other end of the answer.
         let _ = line.send(publish);
-        async move {
-            let broke_off = |_| Err(Problem::new(Kind::INTERNAL, "a publish broke off"));
-            answered.await.unwrap_or_else(broke_off)
-        }
+        async move { answered.await.unwrap_or_else(|_| Err(broke_off())) }
     }
+}
+
+/// What a client is told whose publish nobody finishes any more.
+pub(super) fn broke_off() -> Problem {
+    Problem::new(Kind::INTERNAL, "a publish broke off")
 }
 
 impl Waiting {

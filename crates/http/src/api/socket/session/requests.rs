@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::ws::Message;
 use millstream_broker::queues::{QueueHandle, Receipt, Subscribe};
 
-use super::publisher::ToPublish;
+use super::publisher::{ToPublish, broke_off};
 use super::{Done, Id, Session};
 use crate::api::live::{self, wanted::Wanted};
 use crate::api::queues::{self, ack_and_publish, settle::of_queue};
@@ -46,12 +46,14 @@ impl Session {
                 let queue = queues::find(&self.app.broker, &queue)?;
                 let waiting = self.publisher.waiting(bytes);
                 let app = Arc::clone(&self.app);
-                let publishing = async move {
+                // What it holds is given back as soon as it is durable, whether or not the socket looks for it.
+                let publishing = tokio::spawn(async move {
                     let _room = waiting.room(&app).await?;
                     ack_and_publish::carry_out(&app.broker, &queue, &receipts, parts).await
-                };
+                });
                 self.later(Operation::Settle, Instant::now(), async move {
-                    done(&id, publishing.await, |published| {
+                    let published = publishing.await.unwrap_or_else(|_| Err(broke_off()));
+                    done(&id, published, |published| {
                         answers::acked_and_published(id.as_deref(), &published)
                     })
                 });
@@ -95,7 +97,7 @@ impl Session {
         several: bool,
         bytes: usize,
     ) -> Option<Message> {
-        if records.messages.is_empty() {
+        if records.messages.is_empty() && records.key.is_none() {
             return Some(answers::published(id.as_deref(), &topic, &[], false));
         }
         let began = Instant::now();

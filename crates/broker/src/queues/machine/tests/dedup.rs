@@ -6,16 +6,15 @@ use millstream_record::Offset;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::log::{Entry, Log};
-use super::{ms, setup};
-use crate::queues::ids::{ConsumerId, QueueId, Receipt, RequestToken};
+use super::disk::{Disk, create};
+use super::log::{Entry, Log, answer_all};
+use super::ms;
+use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
 use crate::queues::machine::{
-    Answers, Effects, Patience, Queue, Receive, RecordState, ScannedRecord, Write,
+    Answers, Effects, Patience, Queue, Receive, RecordState, ScannedRecord,
 };
 use crate::queues::policy::QueuePolicy;
-use crate::queues::record::{self, Entries};
 
-const QUEUE: QueueId = QueueId(5);
 const PARTITIONS: usize = 3;
 
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ struct Stage {
     logs: Vec<Log>,
     now: i64,
     life: u32,
-    stored: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    disk: Disk,
     /// When each id was new last.
     new_at: BTreeMap<u8, i64>,
     open: BTreeSet<(u32, Offset)>,
@@ -58,17 +57,14 @@ impl Stage {
             dedup_window_ms: window_ms,
             ..QueuePolicy::default()
         };
-        let logs = vec![Log::default(); PARTITIONS];
-        let bounds = logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let queue = Queue::create(setup(policy.clone(), bounds, 1), ms(0), &mut effects);
+        let (queue, logs, effects) = create(&policy, PARTITIONS);
         let mut stage = Self {
             queue,
             policy,
             logs,
             now: 0,
             life: 1,
-            stored: BTreeMap::new(),
+            disk: Disk::default(),
             new_at: BTreeMap::new(),
             open: BTreeSet::new(),
         };
@@ -144,30 +140,14 @@ impl Stage {
 
     fn restart(&mut self) -> Effects {
         self.life += 1;
-        let stored = self.stored.iter();
-        let stored: Vec<Write> = stored
-            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
-            .collect();
-        let bounds = self.logs.iter().map(Log::bounds).collect();
-        let setup = setup(self.policy.clone(), bounds, self.life);
-        let mut effects = Effects::default();
-        self.queue = Queue::restore(setup, stored, ms(self.now), &mut effects);
-        effects
+        let restored = (self.disk).restore(&self.policy, &self.logs, self.life, self.now);
+        self.queue = restored.0;
+        restored.1
     }
 
     fn take(&mut self, mut effects: Effects) {
-        while let Some(request) = effects.scans.pop() {
-            let log = &self.logs[request.partition as usize];
-            log.answer(&mut self.queue, &request, 3, self.now, &mut effects);
-        }
-        let mut entries = Entries::new();
-        record::add_entries(QUEUE, &effects.writes, &mut entries);
-        for (key, value) in entries {
-            match value {
-                Some(value) => self.stored.insert(key, value),
-                None => self.stored.remove(&key),
-            };
-        }
+        answer_all(&self.logs, &mut self.queue, &mut effects, 3, self.now);
+        self.disk.write(&effects.writes);
     }
 
     fn compare(&self) {

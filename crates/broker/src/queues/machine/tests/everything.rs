@@ -7,9 +7,10 @@ use millstream_record::Offset;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::log::{Entry, Log};
-use super::{ms, setup};
-use crate::queues::ids::{ConsumerId, QueueId, Receipt, RequestToken};
+use super::disk::{Disk, create};
+use super::log::{Entry, Log, answer_all};
+use super::ms;
+use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
 use crate::queues::machine::{
     Answers, Effects, Patience, Queue, Receive, RecordState, Redelivered, Retry, ScannedRecord,
     Totals, Write,
@@ -17,9 +18,6 @@ use crate::queues::machine::{
 use crate::queues::policy::{
     Access, Backoff, KeyPolicy, LengthPolicy, Overflow, QueuePolicy, RatePolicy, RetryPolicy,
 };
-use crate::queues::record::{self, Entries};
-
-const QUEUE: QueueId = QueueId(3);
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -115,7 +113,7 @@ struct Stage {
     now: i64,
     life: u32,
     tokens: u64,
-    stored: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    disk: Disk,
     receipts: Vec<Receipt>,
     /// Nothing that is finished may ever be delivered.
     finished: BTreeSet<(u32, Offset)>,
@@ -125,10 +123,7 @@ struct Stage {
 
 impl Stage {
     fn new(policy: QueuePolicy, partitions: usize) -> Self {
-        let logs = vec![Log::default(); partitions];
-        let bounds = logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let queue = Queue::create(setup(policy.clone(), bounds, 1), ms(0), &mut effects);
+        let (queue, logs, effects) = create(&policy, partitions);
         let one_by_one = policy
             .keys
             .is_some_and(|keys| keys.in_flight_max.get() == 1);
@@ -142,7 +137,7 @@ impl Stage {
             now: 0,
             life: 1,
             tokens: 0,
-            stored: BTreeMap::new(),
+            disk: Disk::default(),
             receipts: Vec::new(),
             finished: BTreeSet::new(),
             in_order,
@@ -264,23 +259,13 @@ impl Stage {
 
     fn restart(&mut self) -> Effects {
         self.life += 1;
-        let stored: Vec<Write> = self
-            .stored
-            .iter()
-            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
-            .collect();
-        let bounds = self.logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let setup = setup(self.policy.clone(), bounds, self.life);
-        self.queue = Queue::restore(setup, stored, ms(self.now), &mut effects);
-        effects
+        let restored = (self.disk).restore(&self.policy, &self.logs, self.life, self.now);
+        self.queue = restored.0;
+        restored.1
     }
 
     fn take(&mut self, mut effects: Effects) {
-        while let Some(request) = effects.scans.pop() {
-            let log = &self.logs[request.partition as usize];
-            log.answer(&mut self.queue, &request, 5, self.now, &mut effects);
-        }
+        answer_all(&self.logs, &mut self.queue, &mut effects, 5, self.now);
         let mut keys: BTreeMap<(u32, u64), u32> = BTreeMap::new();
         for delivery in &effects.deliveries {
             for part in &delivery.parts {
@@ -318,14 +303,7 @@ impl Stage {
                 "too many of a key"
             );
         }
-        let mut entries = Entries::new();
-        record::add_entries(QUEUE, &effects.writes, &mut entries);
-        for (key, value) in entries {
-            match value {
-                Some(value) => self.stored.insert(key, value),
-                None => self.stored.remove(&key),
-            };
-        }
+        self.disk.write(&effects.writes);
         self.check();
         let tokens: Vec<_> = effects.deliveries.iter().map(|one| one.token).collect();
         for token in tokens {
@@ -421,13 +399,10 @@ impl Stage {
     fn nothing_is_left(&mut self) {
         self.wait(1_000_000);
         let most = self.logs.len() * 2 + 1;
-        let ids = self.stored.keys().filter(|key| key[9] == 7).count();
-        assert!(
-            self.stored.len() - ids <= most,
-            "{} entries",
-            self.stored.len()
-        );
-        assert_eq!(ids, 0, "ids are forgotten");
+        let found: Vec<Write> = self.disk.found().collect();
+        let is_of_ids = |write: &Write| matches!(write, Write::Ids(_));
+        assert!(!found.iter().any(is_of_ids), "ids are forgotten");
+        assert!(found.len() <= most, "{} entries", found.len());
         let effects = self.restart();
         self.take(effects);
         assert_eq!(self.queue.depth(None).open, 0);

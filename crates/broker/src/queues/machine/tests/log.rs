@@ -28,6 +28,20 @@ pub(super) struct Log {
     pub(super) entries: Vec<Entry>,
 }
 
+/// Answers all that a queue asks of its logs, with up to `most` offsets at a time.
+pub(super) fn answer_all(
+    logs: &[Log],
+    queue: &mut Queue,
+    effects: &mut Effects,
+    most: usize,
+    now: i64,
+) {
+    while let Some(request) = effects.scans.pop() {
+        let log = &logs[request.partition as usize];
+        log.answer(queue, &request, most, now, effects);
+    }
+}
+
 impl Log {
     pub(super) fn end(&self) -> Offset {
         Offset(self.entries.len() as i64)
@@ -37,8 +51,7 @@ impl Log {
         bounds(self.start, self.entries.len() as i64)
     }
 
-    /// Answers a request, with up to `most` offsets.
-    pub(super) fn answer(
+    fn answer(
         &self,
         queue: &mut Queue,
         request: &ScanRequest,

@@ -1,6 +1,7 @@
 //! The machine, by transcripts and by properties.
 
 mod dedup;
+mod disk;
 mod everything;
 mod log;
 mod model;

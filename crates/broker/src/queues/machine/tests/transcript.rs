@@ -31,26 +31,20 @@
 //! > writes                                   from here on, what is written down is shown
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bytes::Bytes;
 use millstream_record::{Offset, TimestampMs};
 
-use super::log::{Entry, Log};
+use super::disk::{Disk, create};
+use super::log::{Entry, Log, answer_all};
+use super::ms;
 use super::words::{Words, offsets_of, policy_of};
-use super::{ms, setup};
-use crate::queues::ids::{
-    ConsumerId, Incarnation, JobId, LeaseNumber, QueueId, Receipt, RequestToken,
-};
+use crate::queues::ids::{ConsumerId, Incarnation, JobId, LeaseNumber, Receipt, RequestToken};
 use crate::queues::machine::{
     Answers, Effects, Patience, Queue, Receive, Retry, Run, ScannedRecord, Write,
 };
 use crate::queues::policy::QueuePolicy;
-use crate::queues::record::{self, Entries};
-
-const QUEUE: QueueId = QueueId(9);
 
 #[test]
 fn transcripts_hold() {
@@ -75,7 +69,7 @@ fn transcripts_hold() {
 
 /// The transcript with what follows each event replaced by what follows it now.
 fn run(transcript: &str) -> String {
-    let mut stage = Stage::new();
+    let (mut stage, _) = Stage::new(QueuePolicy::default(), 0);
     let mut out = String::new();
     for line in transcript.lines() {
         if let Some(event) = line.strip_prefix("> ") {
@@ -95,37 +89,33 @@ struct Stage {
     now: i64,
     life: u32,
     requests: u64,
-    stored: BTreeMap<Bytes, Bytes>,
+    disk: Disk,
     /// Before the last event.
-    stored_before: BTreeMap<Bytes, Bytes>,
+    disk_before: Disk,
     shows_writes: bool,
 }
 
 impl Stage {
-    fn new() -> Self {
-        let policy = QueuePolicy::default();
-        let queue = Queue::create(
-            setup(policy.clone(), Vec::new(), 1),
-            ms(0),
-            &mut Effects::default(),
-        );
-        Self {
+    fn new(policy: QueuePolicy, partitions: usize) -> (Self, Effects) {
+        let (queue, logs, effects) = create(&policy, partitions);
+        let stage = Self {
             queue,
             policy,
-            logs: Vec::new(),
+            logs,
             now: 0,
             life: 1,
             requests: 0,
-            stored: BTreeMap::new(),
-            stored_before: BTreeMap::new(),
+            disk: Disk::default(),
+            disk_before: Disk::default(),
             shows_writes: false,
-        }
+        };
+        (stage, effects)
     }
 
     fn play(&mut self, words: &Words<'_>, out: &mut String) {
         let kind = words.plain[0];
         if kind != "crash" {
-            self.stored_before = self.stored.clone();
+            self.disk_before = self.disk.clone();
         }
         let (now, mut effects) = (ms(self.now), Effects::default());
         match kind {
@@ -175,7 +165,7 @@ impl Stage {
             }
             "restart" => effects = self.restart(),
             "crash" => {
-                self.stored = self.stored_before.clone();
+                self.disk = self.disk_before.clone();
                 effects = self.restart();
             }
             "writes" => self.shows_writes = true,
@@ -211,27 +201,16 @@ impl Stage {
     }
 
     fn begin(&mut self, words: &Words<'_>) -> Effects {
-        *self = Self::new();
-        self.policy = policy_of(words);
-        self.logs = vec![Log::default(); words.number("partitions", 1)];
-        let bounds = self.logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let setup = setup(self.policy.clone(), bounds, self.life);
-        self.queue = Queue::create(setup, ms(0), &mut effects);
+        let effects;
+        (*self, effects) = Self::new(policy_of(words), words.number("partitions", 1));
         effects
     }
 
     fn restart(&mut self) -> Effects {
         self.life += 1;
-        let stored = self.stored.iter();
-        let stored: Vec<Write> = stored
-            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
-            .collect();
-        let bounds = self.logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let setup = setup(self.policy.clone(), bounds, self.life);
-        self.queue = Queue::restore(setup, stored, ms(self.now), &mut effects);
-        effects
+        let restored = (self.disk).restore(&self.policy, &self.logs, self.life, self.now);
+        self.queue = restored.0;
+        restored.1
     }
 
     fn append(&mut self, words: &Words<'_>, effects: &mut Effects) {
@@ -331,10 +310,7 @@ impl Stage {
     }
 
     fn tell(&mut self, mut effects: Effects, out: &mut String) {
-        while let Some(request) = effects.scans.pop() {
-            let log = &self.logs[request.partition as usize];
-            log.answer(&mut self.queue, &request, 1_000, self.now, &mut effects);
-        }
+        answer_all(&self.logs, &mut self.queue, &mut effects, 1_000, self.now);
         for delivery in &effects.deliveries {
             let (token, lease, until) = (delivery.token.0, delivery.lease, delivery.deadline);
             write!(out, "  #{token} gets {lease} until {until}:").unwrap();
@@ -371,14 +347,7 @@ impl Stage {
                 writeln!(out, "  {}", tell_write(write)).unwrap();
             }
         }
-        let mut entries = Entries::new();
-        record::add_entries(QUEUE, &effects.writes, &mut entries);
-        for (key, value) in entries {
-            match value {
-                Some(value) => self.stored.insert(key, value),
-                None => self.stored.remove(&key),
-            };
-        }
+        self.disk.write(&effects.writes);
     }
 }
 

@@ -1,31 +1,26 @@
 //! A queue, the model beside it, a log below and a disk that forgets what was not synced.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use millstream_record::{Offset, TimestampMs};
 
-use super::log::{Entry, Log};
+use super::disk::{Disk, create};
+use super::log::{Entry, Log, answer_all};
 use super::model::{Model, Now, Place};
-use super::{ms, setup};
-use crate::queues::ids::{ConsumerId, Incarnation, QueueId, Receipt, RequestToken};
+use super::ms;
+use crate::queues::ids::{ConsumerId, Incarnation, Receipt, RequestToken};
 use crate::queues::machine::{
     Answers, Effects, Patience, Queue, ReceiptError, Receive, Retry, ScannedRecord,
 };
 use crate::queues::policy::QueuePolicy;
-use crate::queues::record::{self, Entries};
-
-const QUEUE: QueueId = QueueId(9);
 
 /// What the disk holds after an event, and the model to go with it.
-type Snapshot = (BTreeMap<Bytes, Bytes>, Model);
+type Snapshot = (Disk, Model);
 
 pub(super) struct World {
     pub(super) queue: Queue,
     pub(super) model: Model,
     pub(super) now: i64,
     pub(super) logs: Vec<Log>,
-    stored: BTreeMap<Bytes, Bytes>,
+    disk: Disk,
     /// Since the last sync.
     unsynced: Vec<Snapshot>,
     pub(super) life: u32,
@@ -37,16 +32,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(policy: QueuePolicy, partitions: usize, look: usize) -> Self {
-        let logs = vec![Log::default(); partitions];
-        let bounds = logs.iter().map(Log::bounds).collect();
-        let mut effects = Effects::default();
-        let queue = Queue::create(setup(policy.clone(), bounds, 1), ms(0), &mut effects);
+        let (queue, logs, effects) = create(&policy, partitions);
         let mut world = Self {
             queue,
             model: Model::new(policy),
             now: 0,
             logs,
-            stored: BTreeMap::new(),
+            disk: Disk::default(),
             unsynced: Vec::new(),
             life: 1,
             receipts: Vec::new(),
@@ -265,9 +257,9 @@ impl World {
     /// The process ends and starts again. Of what was not synced, the disk has kept the first so many events.
     pub(super) fn restart(&mut self, kept: usize) {
         if !self.unsynced.is_empty() {
-            let (stored, model) = self.unsynced[kept % self.unsynced.len()].clone();
+            let (disk, model) = self.unsynced[kept % self.unsynced.len()].clone();
             let policy = self.model.policy.clone();
-            self.stored = stored;
+            self.disk = disk;
             let mut newer = std::mem::replace(&mut self.model, model);
             // The log itself keeps what was appended and trimmed.
             newer
@@ -290,15 +282,10 @@ impl World {
         self.model.crash(self.now);
         self.model.shorten();
         self.life += 1;
-        let stored: Vec<_> = self
-            .stored
-            .iter()
-            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
-            .collect();
-        let bounds = self.logs.iter().map(Log::bounds).collect();
-        let setup = setup(self.model.policy.clone(), bounds, self.life);
-        let mut effects = Effects::default();
-        self.queue = Queue::restore(setup, stored, ms(self.now), &mut effects);
+        let policy = &self.model.policy;
+        let restored = (self.disk).restore(policy, &self.logs, self.life, self.now);
+        let mut effects = restored.1;
+        self.queue = restored.0;
         self.look_at_logs(&mut effects);
         self.model.tick(self.now);
         self.queue.expire(ms(self.now), &mut effects);
@@ -326,10 +313,7 @@ impl World {
     }
 
     fn look_at_logs(&mut self, effects: &mut Effects) {
-        while let Some(request) = effects.scans.pop() {
-            let log = &self.logs[request.partition as usize];
-            log.answer(&mut self.queue, &request, self.look, self.now, effects);
-        }
+        answer_all(&self.logs, &mut self.queue, effects, self.look, self.now);
     }
 
     /// Does what is to be done, and compares everything.
@@ -345,16 +329,8 @@ impl World {
                 );
             }
         }
-        let mut entries = Entries::new();
-        record::add_entries(QUEUE, &effects.writes, &mut entries);
-        for (key, value) in entries {
-            match value {
-                Some(value) => self.stored.insert(key, value),
-                None => self.stored.remove(&key),
-            };
-        }
-        self.unsynced
-            .push((self.stored.clone(), self.model.clone()));
+        self.disk.write(&effects.writes);
+        self.unsynced.push((self.disk.clone(), self.model.clone()));
         self.compare();
     }
 

@@ -117,6 +117,8 @@ struct Stage {
     receipts: Vec<Receipt>,
     /// Nothing that is finished may ever be delivered.
     finished: BTreeSet<(u32, Offset)>,
+    /// Deliveries, and since when, under one policy and in one life.
+    delivered: (u64, i64),
     /// The policy has always been that the records of a key come one after the other, and nothing else holds one back.
     in_order: bool,
 }
@@ -140,6 +142,7 @@ impl Stage {
             disk: Disk::default(),
             receipts: Vec::new(),
             finished: BTreeSet::new(),
+            delivered: (0, 0),
             in_order,
         };
         stage.take(effects);
@@ -174,6 +177,7 @@ impl Stage {
             Event::Policy { policy } => {
                 self.policy = *policy;
                 self.in_order = false;
+                self.delivered = (0, self.now);
                 self.queue
                     .set_policy(self.policy.clone(), now, &mut effects);
             }
@@ -259,6 +263,7 @@ impl Stage {
 
     fn restart(&mut self) -> Effects {
         self.life += 1;
+        self.delivered = (0, self.now);
         let restored = (self.disk).restore(&self.policy, &self.logs, self.life, self.now);
         self.queue = restored.0;
         restored.1
@@ -266,6 +271,7 @@ impl Stage {
 
     fn take(&mut self, mut effects: Effects) {
         answer_all(&self.logs, &mut self.queue, &mut effects, 5, self.now);
+        self.check_rate(&effects);
         let mut keys: BTreeMap<(u32, u64), u32> = BTreeMap::new();
         for delivery in &effects.deliveries {
             for part in &delivery.parts {
@@ -312,6 +318,19 @@ impl Stage {
             if !more.is_empty() {
                 self.take(more);
             }
+        }
+    }
+
+    /// At once as many as may burst, and then so many a second.
+    fn check_rate(&mut self, effects: &Effects) {
+        let (count, since) = &mut self.delivered;
+        let deliveries = effects.deliveries.iter();
+        *count += deliveries.map(|one| u64::from(one.count())).sum::<u64>();
+        if let Some(rate) = self.policy.rate {
+            let elapsed_ms = (self.now - *since) as u64;
+            let per_second = u64::from(rate.per_second.get());
+            let most = u64::from(rate.burst.get()) + elapsed_ms * per_second / 1_000;
+            assert!(*count <= most, "{count} in {elapsed_ms} ms: {rate:?}");
         }
     }
 

@@ -13,8 +13,15 @@ pub(super) type Place = (u32, Offset);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Now {
     Ready,
-    Leased { lease: LeaseNumber, until: i64 },
-    Resting { until: i64 },
+    /// Behind others of its key.
+    Behind,
+    Leased {
+        lease: LeaseNumber,
+        until: i64,
+    },
+    Resting {
+        until: i64,
+    },
     Dying,
     Done,
 }
@@ -23,6 +30,7 @@ pub(super) enum Now {
 pub(super) struct Item {
     pub(super) now: Now,
     pub(super) priority: u8,
+    key: Option<u64>,
     pub(super) expires: Option<i64>,
     /// It cannot be decoded.
     pub(super) damaged: bool,
@@ -75,6 +83,7 @@ impl Model {
         let item = Item {
             now,
             priority,
+            key: None,
             expires,
             damaged: false,
             overdue: false,
@@ -83,6 +92,40 @@ impl Model {
             last: None,
         };
         self.items.insert(place, item);
+    }
+
+    /// A record that was added has a key, and waits if others have its places.
+    pub(super) fn has_key(&mut self, place: Place, key: u64) {
+        let item = self.items.get_mut(&place).unwrap();
+        item.key = Some(key);
+        if item.now == Now::Ready {
+            item.now = Now::Behind;
+            self.admit();
+        }
+    }
+
+    /// The oldest behind a key that has a place get it.
+    pub(super) fn admit(&mut self) {
+        let Some(policy) = self.policy.keys else {
+            return;
+        };
+        let most = policy.in_flight_max.get();
+        let mut held: BTreeMap<(u32, u64), u32> = BTreeMap::new();
+        for ((partition, _), item) in &self.items {
+            if let (Some(key), false) = (item.key, matches!(item.now, Now::Done | Now::Behind)) {
+                *held.entry((*partition, key)).or_default() += 1;
+            }
+        }
+        for ((partition, _), item) in &mut self.items {
+            let Some(key) = item.key.filter(|_| item.now == Now::Behind) else {
+                continue;
+            };
+            let held = held.entry((*partition, key)).or_default();
+            if *held < most {
+                *held += 1;
+                item.now = Now::Ready;
+            }
+        }
     }
 
     /// A batch of one that cannot be decoded.
@@ -96,7 +139,7 @@ impl Model {
         match self.items[&place].now {
             Now::Ready => RecordState::Ready(self.items[&place].priority),
             Now::Leased { .. } | Now::Dying => RecordState::Leased,
-            Now::Resting { .. } => RecordState::Parked,
+            Now::Resting { .. } | Now::Behind => RecordState::Parked,
             Now::Done => RecordState::Finished,
         }
     }
@@ -154,7 +197,7 @@ impl Model {
             Now::Done | Now::Dying => Err(ReceiptError::Finished),
             Now::Leased { lease, .. } if lease == receipt.lease => Ok(()),
             Now::Leased { .. } => Err(ReceiptError::Superseded),
-            Now::Ready | Now::Resting { .. } => Err(match item.last {
+            Now::Ready | Now::Resting { .. } | Now::Behind => Err(match item.last {
                 Some(last) if last == receipt.lease => ReceiptError::Lapsed,
                 Some(last) if last > receipt.lease => ReceiptError::Superseded,
                 _ if receipt.lease.incarnation() < life => ReceiptError::Lapsed,

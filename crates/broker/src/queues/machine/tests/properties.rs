@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use super::log::Entry;
 use super::world::World;
 use crate::queues::machine::Retry;
-use crate::queues::policy::{Backoff, LengthPolicy, Overflow, QueuePolicy, RetryPolicy};
+use crate::queues::policy::{Backoff, KeyPolicy, LengthPolicy, Overflow, QueuePolicy, RetryPolicy};
 
-/// What is appended: kind, priority, delay, time to live.
-type Spec = (u8, u8, i64, i64);
+/// What is appended: kind, priority, key, delay, time to live.
+type Spec = (u8, u8, Option<u64>, i64, i64);
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -60,6 +60,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let spec = (
         0..20_u8,
         0..3_u8,
+        proptest::option::of(0..3_u64),
         prop_oneof![3 => Just(0_i64), 1 => (1..40_i64).prop_map(|delay| delay * 50)],
         prop_oneof![3 => Just(0_i64), 1 => (1..40_i64).prop_map(|ttl| ttl * 50 + 1)],
     );
@@ -103,7 +104,10 @@ prop_compose! {
         attempts_max in 0..4_u32,
         (dead_letters, priorities, delays, record_ttl) in any::<(bool, bool, bool, bool)>(),
         in_flight_max in proptest::option::of(1..12_u64),
+        keys in proptest::option::of(1..4_u32),
     ) -> QueuePolicy {
+        // What enters its key when is a question of its own.
+        let keys = keys.filter(|_| !delays && !record_ttl);
         QueuePolicy {
             retry: RetryPolicy {
                 attempts_max: NonZeroU32::new(attempts_max),
@@ -115,6 +119,10 @@ prop_compose! {
             delays,
             record_ttl,
             in_flight_max,
+            keys: keys.and_then(NonZeroU32::new).map(|in_flight_max| KeyPolicy {
+                in_flight_max,
+                interval_ms: 0,
+            }),
             ..QueuePolicy::default()
         }
     }
@@ -128,11 +136,11 @@ impl World {
                 let partition = partition % partitions;
                 let entries = (0..)
                     .zip(specs)
-                    .map(|(ahead, (kind, priority, delay, ttl))| match kind {
+                    .map(|(ahead, (kind, priority, key, delay, ttl))| match kind {
                         0 => Entry::Gap,
                         1 => Entry::Control,
                         2 => Entry::Damaged,
-                        _ => self.record(partition, ahead, (priority, delay, ttl)),
+                        _ => self.record(partition, ahead, (priority, key, delay, ttl)),
                     });
                 let entries = entries.collect();
                 self.append(partition, entries);
@@ -206,7 +214,7 @@ proptest! {
         let mut world = World::new(policy, 1, 1_000);
         for event in events {
             // What a gap is counted as depends on whether it was looked at; that is no matter here.
-            let plain = |(_, priority, delay, ttl)| (9, priority, delay, ttl);
+            let plain = |(_, priority, key, delay, ttl)| (9, priority, key, delay, ttl);
             let event = match event {
                 Event::Append { specs, .. } => Event::Append {
                     partition: 0,

@@ -224,7 +224,7 @@ impl World {
     pub(super) fn purge(&mut self) {
         let mut purged = 0;
         for item in self.model.items.values_mut() {
-            if matches!(item.now, Now::Ready | Now::Resting { .. }) {
+            if matches!(item.now, Now::Ready | Now::Resting { .. } | Now::Behind) {
                 item.now = Now::Done;
                 purged += 1;
             }
@@ -306,6 +306,10 @@ impl World {
                 let due = due.map_or(i64::MIN, TimestampMs::get);
                 let expires = expires.map(TimestampMs::get);
                 self.model.add(place, priority, due, expires, self.now);
+                let has_keys = self.model.policy.keys.is_some();
+                if let Some(key) = record.key.filter(|_| has_keys) {
+                    self.model.has_key(place, key);
+                }
             }
             Entry::Control | Entry::Gap => self.model.put(place, Now::Done, 0, None),
             Entry::Damaged => self.model.add_damaged(place),
@@ -319,6 +323,7 @@ impl World {
     /// Does what is to be done, and compares everything.
     fn take(&mut self, mut effects: Effects) {
         self.look_at_logs(&mut effects);
+        self.model.admit();
         for delivery in effects.deliveries.drain(..) {
             self.model.deliver(&delivery);
             for part in &delivery.parts {
@@ -345,6 +350,7 @@ impl World {
         assert_eq!(depth.ready, model.count(|now| *now == Now::Ready));
         let leased = |now: &Now| matches!(now, Now::Leased { .. });
         assert_eq!(depth.leased, model.count(leased));
+        assert_eq!(depth.behind_key, model.count(|now| *now == Now::Behind));
         assert_eq!(depth.waiting, 0);
         let may_deliver = !model.paused
             && model
@@ -375,10 +381,11 @@ impl World {
         &self,
         partition: usize,
         ahead: i64,
-        (priority, delay_ms, ttl_ms): (u8, i64, i64),
+        (priority, key, delay_ms, ttl_ms): (u8, Option<u64>, i64, i64),
     ) -> Entry {
         let offset = Offset(self.logs[partition].end().get() + ahead);
         let mut record = ScannedRecord::new(offset, ms(self.now));
+        record.key = key;
         record.priority = priority;
         record.deliver_at = (delay_ms > 0).then(|| ms(self.now + delay_ms));
         record.expires_at = (ttl_ms > 0).then(|| ms(self.now + ttl_ms));

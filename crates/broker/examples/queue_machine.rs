@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_broker::queues::machine::{
@@ -201,6 +202,7 @@ fn setup(policy: QueuePolicy, end: i64, incarnation: u32) -> Setup {
         }],
         incarnation: Incarnation(incarnation),
         seed: 1,
+        ids: Arc::default(),
     }
 }
 

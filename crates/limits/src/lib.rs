@@ -320,8 +320,8 @@ pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
 /// The deduplication window of queues that do not say otherwise, in milliseconds: as long as SQS's.
 pub const QUEUE_DEDUP_WINDOW_MS_DEFAULT: u64 = 5 * 60_000;
 
-/// Ids that one queue remembers for its deduplication window, at about 100 bytes each; beyond, the oldest are forgotten,
-/// and counted.
+/// Ids that all queues together remember for their deduplication windows, at about 100 bytes each, twice that if they come
+/// one by one; beyond, a queue forgets its oldest, and counts them.
 pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;
 
 /// Records in one delivery of a queue: what one answer and one lease hold.
@@ -526,7 +526,8 @@ pub const fn http_body_time(bytes: usize) -> std::time::Duration {
     std::time::Duration::from_millis(HTTP_BODY_BASE_MS + 1_000 * seconds)
 }
 
-/// Queues on one server: each has a task and some kilobytes.
+/// Queues on one server: each has a task, some kilobytes, and what its messages in flight take. What it remembers of ids is
+/// bounded for all together by [`QUEUE_DEDUP_IDS_MAX`].
 pub const QUEUES_MAX: usize = 100_000;
 
 /// Entries of a deleted queue's state that one commit removes.

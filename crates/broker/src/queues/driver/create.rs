@@ -103,6 +103,7 @@ impl Broker {
             partitions: bounds,
             incarnation,
             seed: self.inner.env.rng.next_u64(),
+            ids: Arc::clone(&queues.ids),
         };
         let mut effects = Effects::default();
         let machine = Queue::create(setup, self.now(), &mut effects);

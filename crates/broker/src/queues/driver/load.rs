@@ -20,7 +20,7 @@ use crate::fields::RecordError;
 use crate::keys;
 use crate::queues::definition::{self, QueueDefinition};
 use crate::queues::ids::{Incarnation, QueueId};
-use crate::queues::machine::{Effects, PartitionBounds, Queue, Setup, Write};
+use crate::queues::machine::{Effects, IdsRoom, PartitionBounds, Queue, Setup, Write};
 use crate::queues::record;
 use crate::topics::{Registry as Topics, TopicHandle};
 
@@ -61,6 +61,7 @@ pub(crate) fn open(slot: &Slot, env: &Env, topics: &Topics) -> Result<Registry, 
             .wait()?;
     }
     let now = TimestampMs(env.clock.wall_ms());
+    let ids = Arc::<IdsRoom>::default();
     let (mut cells, mut remains, mut refusing) = (Vec::new(), Vec::new(), 0);
     for (id, definition) in definitions {
         let topic = topics.by_id(definition.topic);
@@ -69,16 +70,13 @@ pub(crate) fn open(slot: &Slot, env: &Env, topics: &Topics) -> Result<Registry, 
             continue;
         };
         refusing += usize::from(may_refuse(&definition.policy));
-        let seed = env.rng.next_u64();
-        cells.push(load(
-            slot,
-            id,
-            definition,
-            topic,
-            Incarnation(incarnation),
-            seed,
+        let life = Life {
+            incarnation: Incarnation(incarnation),
+            seed: env.rng.next_u64(),
+            ids: Arc::clone(&ids),
             now,
-        )?);
+        };
+        cells.push(load(slot, id, definition, topic, life)?);
     }
     let queues = Queues {
         index: RwLock::new(cells.iter().cloned().collect()),
@@ -90,6 +88,7 @@ pub(crate) fn open(slot: &Slot, env: &Env, topics: &Topics) -> Result<Registry, 
         changes: tokio::sync::Mutex::new(()),
         redrives: tokio::sync::Mutex::new(()),
         unpacked: Unpacked::default(),
+        ids,
     };
     Ok(Registry {
         queues,
@@ -138,17 +137,23 @@ impl Tasks {
     }
 }
 
+/// What a queue goes on with, beside what is stored.
+struct Life {
+    incarnation: Incarnation,
+    seed: u64,
+    ids: Arc<IdsRoom>,
+    now: TimestampMs,
+}
+
 fn load(
     slot: &Slot,
     id: QueueId,
     definition: QueueDefinition,
     topic: &Arc<TopicHandle>,
-    incarnation: Incarnation,
-    seed: u64,
-    now: TimestampMs,
+    life: Life,
 ) -> Result<Arc<Cell>, QueuesLoadError> {
     let definition = Arc::new(definition);
-    let (machine, effects) = restore(slot, id, &definition, topic, (incarnation, seed), now)?;
+    let (machine, effects) = restore(slot, id, &definition, topic, life)?;
     let durability = topic.current().settings.values().durability;
     let cell = Cell::new(id, definition, durability, machine);
     {
@@ -167,8 +172,7 @@ fn restore(
     id: QueueId,
     definition: &QueueDefinition,
     topic: &Arc<TopicHandle>,
-    (incarnation, seed): (Incarnation, u64),
-    now: TimestampMs,
+    life: Life,
 ) -> Result<(Queue, Effects), QueuesLoadError> {
     let partitions = topic.partitions().into_iter().map(|partition| {
         let offsets = partition.offsets();
@@ -180,8 +184,9 @@ fn restore(
     let setup = Setup {
         policy: definition.policy.clone(),
         partitions: partitions.collect(),
-        incarnation,
-        seed,
+        incarnation: life.incarnation,
+        seed: life.seed,
+        ids: life.ids,
     };
     let mut effects = Effects::default();
     let mut damaged = None;
@@ -195,13 +200,13 @@ fn restore(
     });
     let machine = if topic.current().settings.values().durability == Durability::Memory {
         // Its records are as new as the process.
-        let mut machine = Queue::create(setup, now, &mut effects);
+        let mut machine = Queue::create(setup, life.now, &mut effects);
         if stored.any(|write| matches!(write, Write::Queue(image) if image.paused)) {
             machine.pause(&mut effects);
         }
         machine
     } else {
-        Queue::restore(setup, stored, now, &mut effects)
+        Queue::restore(setup, stored, life.now, &mut effects)
     };
     match damaged {
         Some(error) => Err(error),

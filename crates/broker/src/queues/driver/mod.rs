@@ -55,6 +55,7 @@ use self::unpacked::Unpacked;
 use super::definition::QueueDefinition;
 use super::error::QueueError;
 use super::ids::{QueueId, RequestToken};
+use super::machine::IdsRoom;
 use crate::broker::Broker;
 
 /// The queues of a broker.
@@ -72,6 +73,8 @@ pub(crate) struct Queues {
     pub(crate) changes: tokio::sync::Mutex<()>,
     redrives: tokio::sync::Mutex<()>,
     unpacked: Unpacked,
+    /// Room for the ids that they remember.
+    ids: Arc<IdsRoom>,
 }
 
 /// One queue. Cheap to clone. Once the queue is deleted, everything is refused.

@@ -7,12 +7,15 @@
 //!
 //! Ids are kept in the groups in which they were met, one a scan: a group is one entry of the state table, and goes when
 //! the last of its ids is older than the window.
+//!
+//! Every id of a group has a place in the room that all queues share. If there is none left, the queue's oldest group is
+//! forgotten early; if it has none, what is new is not remembered.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use millstream_limits::QUEUE_DEDUP_IDS_MAX;
 use millstream_record::{Offset, TimestampMs};
 
+use super::ids_room::Places;
 use super::later;
 use super::write::{IdsImage, SeenId, Write};
 use crate::queues::ids::PartitionIndex;
@@ -44,7 +47,7 @@ struct Group {
     ids: Vec<u128>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Dedup {
     seen: HashMap<u128, Seen>,
     /// In the order in which they were met.
@@ -55,15 +58,32 @@ pub(crate) struct Dedup {
     meeting: Vec<SeenId>,
     /// The last record of each partition whose id was met. What is open up to there was met before.
     met: BTreeMap<PartitionIndex, Offset>,
+    /// One for each id of a group, and of the one being met.
+    places: Places,
+    /// Ids that were forgotten early, or never remembered, since somebody asked.
+    forgotten: u64,
 }
 
 impl Dedup {
-    /// Whether an open record repeats the id of one that was met before it. If not, its id is remembered.
+    pub(crate) fn new(places: Places) -> Self {
+        Self {
+            seen: HashMap::new(),
+            groups: VecDeque::new(),
+            next_group: 0,
+            meeting: Vec::new(),
+            met: BTreeMap::new(),
+            places,
+            forgotten: 0,
+        }
+    }
+
+    /// Whether an open record repeats the id of one that was met before it. If not, its id is remembered if there is room.
     pub(crate) fn is_duplicate(
         &mut self,
         partition: PartitionIndex,
         record: SeenId,
         window_ms: u64,
+        writes: &mut Vec<Write>,
     ) -> bool {
         let last_met = self.met.get(&partition);
         if last_met.is_some_and(|last| record.offset <= *last) {
@@ -73,19 +93,20 @@ impl Dedup {
         if known.is_some_and(|known| known.is_repeated_by(partition, &record, window_ms)) {
             return true;
         }
-        self.remember(partition, record);
-        self.meeting.push(record);
+        if self.takes_place(writes) {
+            self.remember(partition, record);
+            self.meeting.push(record);
+        } else {
+            self.meet(partition, record.offset);
+            self.forgotten += 1;
+        }
         false
     }
 
-    /// A scan is over. Says how many ids had to be forgotten early for lack of room.
-    pub(crate) fn close_group(
-        &mut self,
-        partition: PartitionIndex,
-        writes: &mut Vec<Write>,
-    ) -> u64 {
+    /// A scan is over.
+    pub(crate) fn close_group(&mut self, partition: PartitionIndex, writes: &mut Vec<Write>) {
         let ids = std::mem::take(&mut self.meeting);
-        let Some(first) = ids.first() else { return 0 };
+        let Some(first) = ids.first() else { return };
         let image = IdsImage {
             partition,
             from: first.offset,
@@ -93,27 +114,28 @@ impl Dedup {
         };
         self.add_group(&image);
         writes.push(Write::Ids(image));
-        let mut forgotten = 0;
-        while self.seen.len() > QUEUE_DEDUP_IDS_MAX && self.groups.len() > 1 {
-            let before = self.seen.len();
-            self.drop_first(writes);
-            forgotten += (before - self.seen.len()) as u64;
-        }
-        forgotten
+    }
+
+    /// How many ids had to go early, or could not be remembered, for lack of room since this was asked last.
+    pub(crate) fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// Takes over a group that was written down.
     pub(crate) fn load(&mut self, image: &IdsImage) {
+        self.places.take_anyway(image.ids.len());
         for seen in &image.ids {
             self.remember(image.partition, *seen);
         }
         self.add_group(image);
     }
 
-    /// Groups that were loaded come in the order of their keys; from now on the oldest is first.
-    pub(crate) fn loaded(&mut self) {
+    /// Groups that were loaded come in the order of their keys; from now on the oldest is first. There may be more than
+    /// there is room for, as others took theirs first.
+    pub(crate) fn loaded(&mut self, writes: &mut Vec<Write>) {
         let groups = self.groups.make_contiguous();
         groups.sort_by_key(|group| group.newest);
+        while self.places.are_too_many() && self.forgets_first(writes) {}
     }
 
     /// Forgets groups that cannot matter to records of `horizon` or later.
@@ -150,9 +172,27 @@ impl Dedup {
             + groups
     }
 
+    /// Takes a place for one more id. Whether there is one.
+    fn takes_place(&mut self, writes: &mut Vec<Write>) -> bool {
+        self.places.take() || (self.forgets_first(writes) && self.places.take())
+    }
+
+    /// Forgets the oldest group before its time. Whether there is one.
+    fn forgets_first(&mut self, writes: &mut Vec<Write>) -> bool {
+        let before = self.seen.len();
+        let is_there = !self.groups.is_empty();
+        self.drop_first(writes);
+        self.forgotten += (before - self.seen.len()) as u64;
+        is_there
+    }
+
+    fn meet(&mut self, partition: PartitionIndex, offset: Offset) {
+        let last_met = self.met.entry(partition).or_insert(offset);
+        *last_met = offset.max(*last_met);
+    }
+
     fn remember(&mut self, partition: PartitionIndex, record: SeenId) {
-        let last_met = self.met.entry(partition).or_insert(record.offset);
-        *last_met = record.offset.max(*last_met);
+        self.meet(partition, record.offset);
         let known = self.seen.get(&record.id);
         if known.is_some_and(|known| record.timestamp < known.timestamp) {
             return;
@@ -193,9 +233,21 @@ impl Dedup {
                 self.seen.remove(id);
             }
         }
+        self.places.give_back(group.ids.len());
+        self.shrink_if_sparse();
         writes.push(Write::DropIds {
             partition: group.partition,
             from: group.from,
         });
+    }
+
+    /// Gives memory back when most ids have gone, as others may have their places now.
+    fn shrink_if_sparse(&mut self) {
+        if self.seen.capacity() > 4 * self.seen.len() {
+            self.seen.shrink_to(2 * self.seen.len());
+        }
+        if self.groups.capacity() > 4 * self.groups.len() {
+            self.groups.shrink_to(2 * self.groups.len());
+        }
     }
 }

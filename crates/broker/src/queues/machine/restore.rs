@@ -4,6 +4,7 @@
 //! the log again from the low-water mark.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use millstream_record::{Offset, TimestampMs};
 use smallvec::SmallVec;
@@ -11,6 +12,7 @@ use smallvec::SmallVec;
 use super::effect::Effects;
 use super::flow::word_of;
 use super::history::Span;
+use super::ids_room::{IdsRoom, Places};
 use super::receive::words_of_part;
 use super::run::{Part, gather, offset_at};
 use super::write::{LeaseImage, Write};
@@ -29,6 +31,8 @@ pub struct Setup {
     pub incarnation: Incarnation,
     /// Where chance comes from.
     pub seed: u64,
+    /// Room for the ids that it remembers, which it shares with other queues.
+    pub ids: Arc<IdsRoom>,
 }
 
 /// What there is to read of a partition.
@@ -73,7 +77,7 @@ impl Queue {
         for partition in &mut queue.partitions {
             partition.loaded(&mut effects.writes);
         }
-        queue.dedup.loaded();
+        queue.dedup.loaded(&mut effects.writes);
         queue.load_leases(leases);
         queue.rest_again(now);
         for (index, start) in (0..).zip(starts) {
@@ -108,7 +112,7 @@ impl Queue {
             waiting: super::Waiting::default(),
             active: None,
             bucket: super::Bucket::default(),
-            dedup: super::Dedup::default(),
+            dedup: super::Dedup::new(Places::none_yet(setup.ids)),
             paused: false,
             random: setup.seed,
             totals: super::Totals::default(),

@@ -147,9 +147,12 @@ impl Queue {
             offset: record.offset,
             timestamp: record.timestamp,
         };
-        let is_duplicate = self
-            .dedup
-            .is_duplicate(index, seen, self.policy.dedup_window_ms);
+        let is_duplicate = self.dedup.is_duplicate(
+            index,
+            seen,
+            self.policy.dedup_window_ms,
+            &mut effects.writes,
+        );
         if is_duplicate {
             self.finish(index, word_of(record.offset), Fate::Duplicate, now, effects);
         }
@@ -194,7 +197,8 @@ impl Queue {
         now: TimestampMs,
         effects: &mut Effects,
     ) {
-        self.totals.ids_forgotten += self.dedup.close_group(index, &mut effects.writes);
+        self.dedup.close_group(index, &mut effects.writes);
+        self.totals.ids_forgotten += self.dedup.take_forgotten();
         self.plan_to_forget_ids(now);
         if let Some(partition) = self.touch(index) {
             partition.keys.forget_idle(now);

@@ -3,6 +3,7 @@
 mod dedup;
 mod disk;
 mod everything;
+mod ids_room;
 mod log;
 mod model;
 mod properties;
@@ -10,6 +11,8 @@ mod size;
 mod transcript;
 mod words;
 mod world;
+
+use std::sync::Arc;
 
 use millstream_record::{Offset, TimestampMs};
 
@@ -23,6 +26,7 @@ fn setup(policy: QueuePolicy, partitions: Vec<PartitionBounds>, incarnation: u32
         partitions,
         incarnation: Incarnation(incarnation),
         seed: 7,
+        ids: Arc::default(),
     }
 }
 

@@ -1,0 +1,178 @@
+//! Room for ids that several queues share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_record::Offset;
+
+use super::log::{Entry, Log};
+use super::{ms, setup};
+use crate::queues::ids::QueueId;
+use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup, Write};
+use crate::queues::policy::QueuePolicy;
+use crate::queues::record::{self, Entries};
+
+const QUEUE: QueueId = QueueId(5);
+
+/// A queue and its log, which it looks at whenever something is appended.
+struct Sharing {
+    queue: Queue,
+    log: Log,
+    stored: BTreeMap<bytes::Bytes, bytes::Bytes>,
+}
+
+impl Sharing {
+    fn new(room: &Arc<IdsRoom>) -> Self {
+        let log = Log::default();
+        let mut effects = Effects::default();
+        let mut sharing = Self {
+            queue: Queue::create(Self::setup(&log, 1, room), ms(0), &mut effects),
+            log,
+            stored: BTreeMap::new(),
+        };
+        sharing.take(effects);
+        sharing
+    }
+
+    fn setup(log: &Log, life: u32, room: &Arc<IdsRoom>) -> Setup {
+        Setup {
+            ids: Arc::clone(room),
+            ..setup(QueuePolicy::default(), vec![log.bounds()], life)
+        }
+    }
+
+    /// One look brings all of them.
+    fn append(&mut self, ids: std::ops::Range<u128>) {
+        for id in ids {
+            let mut record = ScannedRecord::new(self.log.end(), ms(0));
+            record.id = Some(id);
+            self.log.entries.push(Entry::Record(record));
+        }
+        let mut effects = Effects::default();
+        let end = self.log.end();
+        self.queue.appended(0, end, ms(0), &mut effects);
+        self.take(effects);
+    }
+
+    fn restart(&mut self, room: &Arc<IdsRoom>) {
+        let stored = self.stored.iter();
+        let stored: Vec<Write> = stored
+            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
+            .collect();
+        let setup = Self::setup(&self.log, 2, room);
+        let mut effects = Effects::default();
+        self.queue = Queue::restore(setup, stored, ms(0), &mut effects);
+        self.take(effects);
+    }
+
+    fn take(&mut self, mut effects: Effects) {
+        while let Some(request) = effects.scans.pop() {
+            self.log
+                .answer(&mut self.queue, &request, 1_000_000, 0, &mut effects);
+        }
+        let mut entries = Entries::new();
+        record::add_entries(QUEUE, &effects.writes, &mut entries);
+        for (key, value) in entries {
+            match value {
+                Some(value) => self.stored.insert(key, value),
+                None => self.stored.remove(&key),
+            };
+        }
+    }
+
+    /// How many were taken for new, how many repeated one, and how many ids were forgotten early.
+    fn counts(&self) -> (u64, u64, u64) {
+        let totals = self.queue.totals();
+        let open = self.queue.depth(None).open;
+        (open, totals.duplicates, totals.ids_forgotten)
+    }
+}
+
+#[test]
+fn a_queue_forgets_its_own_oldest_when_all_together_remember_too_many() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let (mut one, mut other) = (Sharing::new(&room), Sharing::new(&room));
+    one.append(0..6);
+    other.append(0..2);
+    other.append(2..4);
+    assert_eq!((one.counts().2, other.counts().2), (0, 0));
+    other.append(4..5);
+    assert_eq!(other.counts(), (5, 0, 2));
+    // The next two of `other` are still known, and so are all of `one`.
+    other.append(2..5);
+    assert_eq!(other.counts(), (5, 3, 2));
+    one.append(0..6);
+    assert_eq!(one.counts(), (6, 6, 0));
+    // What was forgotten is new again, and has the place that became free.
+    other.append(0..1);
+    assert_eq!(other.counts(), (6, 3, 2));
+    other.append(0..1);
+    assert_eq!(other.counts(), (6, 4, 2));
+}
+
+#[test]
+fn a_queue_that_has_nothing_to_forget_does_not_remember() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let (mut one, mut other) = (Sharing::new(&room), Sharing::new(&room));
+    one.append(0..10);
+    other.append(0..3);
+    other.append(0..3);
+    assert_eq!(other.counts(), (6, 0, 6));
+    assert_eq!(one.counts(), (10, 0, 0));
+    // A single look at more than there is room for keeps the first of them.
+    drop(one);
+    other.append(10..25);
+    assert_eq!(other.counts(), (21, 0, 11));
+    other.append(10..25);
+    assert_eq!(other.counts().1, 10);
+}
+
+#[test]
+fn places_are_given_back_with_the_ids() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let (mut one, mut other) = (Sharing::new(&room), Sharing::new(&room));
+    let fills = |sharing: &mut Sharing| {
+        let (_, before, forgotten) = sharing.counts();
+        sharing.append(0..10);
+        sharing.append(0..10);
+        assert_eq!(sharing.counts().1 - before, 10);
+        assert_eq!(sharing.counts().2, forgotten);
+    };
+    fills(&mut one);
+    // The window is over.
+    let mut effects = Effects::default();
+    one.queue.expire(ms(400_000), &mut effects);
+    one.take(effects);
+    fills(&mut other);
+    // The policy has none any more.
+    let every = QueuePolicy {
+        dedup_window_ms: 0,
+        ..QueuePolicy::default()
+    };
+    let mut effects = Effects::default();
+    other.queue.set_policy(every, ms(0), &mut effects);
+    other.take(effects);
+    let mut third = Sharing::new(&room);
+    fills(&mut third);
+    // The queue goes.
+    drop(third);
+    fills(&mut Sharing::new(&room));
+}
+
+#[test]
+fn what_is_too_much_for_the_room_at_a_restart_is_forgotten() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let mut one = Sharing::new(&room);
+    one.append(0..4);
+    one.append(4..10);
+    let smaller = Arc::new(IdsRoom::for_ids(7));
+    one.restart(&smaller);
+    assert_eq!(one.counts(), (10, 0, 4));
+    one.append(4..10);
+    assert_eq!(one.counts(), (10, 6, 4));
+    one.append(0..1);
+    assert_eq!(one.counts(), (11, 6, 4));
+    one.restart(&Arc::new(IdsRoom::for_ids(7)));
+    assert_eq!(one.counts().2, 0, "what was forgotten is not stored");
+    assert_eq!(one.queue.state(0, Offset(10)), Some(RecordState::Finished));
+}

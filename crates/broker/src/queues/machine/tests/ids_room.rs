@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_record::Offset;
 
-use super::log::{Entry, Log};
+use super::log::{Entry, Log, answer_all};
 use super::{ms, setup};
 use crate::queues::ids::QueueId;
 use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup, Write};
@@ -66,10 +66,8 @@ impl Sharing {
     }
 
     fn take(&mut self, mut effects: Effects) {
-        while let Some(request) = effects.scans.pop() {
-            self.log
-                .answer(&mut self.queue, &request, 1_000_000, 0, &mut effects);
-        }
+        let logs = std::slice::from_ref(&self.log);
+        answer_all(logs, &mut self.queue, &mut effects, 1_000_000, 0);
         let mut entries = Entries::new();
         record::add_entries(QUEUE, &effects.writes, &mut entries);
         for (key, value) in entries {

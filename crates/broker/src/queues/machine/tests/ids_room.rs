@@ -1,24 +1,20 @@
 //! Room for ids that several queues share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_record::Offset;
 
+use super::disk::Disk;
 use super::log::{Entry, Log, answer_all};
 use super::{ms, setup};
-use crate::queues::ids::QueueId;
-use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup, Write};
+use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup};
 use crate::queues::policy::QueuePolicy;
-use crate::queues::record::{self, Entries};
-
-const QUEUE: QueueId = QueueId(5);
 
 /// A queue and its log, which it looks at whenever something is appended.
 struct Sharing {
     queue: Queue,
     log: Log,
-    stored: BTreeMap<bytes::Bytes, bytes::Bytes>,
+    disk: Disk,
 }
 
 impl Sharing {
@@ -28,7 +24,7 @@ impl Sharing {
         let mut sharing = Self {
             queue: Queue::create(Self::setup(&log, 1, room), ms(0), &mut effects),
             log,
-            stored: BTreeMap::new(),
+            disk: Disk::default(),
         };
         sharing.take(effects);
         sharing
@@ -55,27 +51,16 @@ impl Sharing {
     }
 
     fn restart(&mut self, room: &Arc<IdsRoom>) {
-        let stored = self.stored.iter();
-        let stored: Vec<Write> = stored
-            .map(|(key, value)| record::decode(QUEUE, key, value).unwrap())
-            .collect();
         let setup = Self::setup(&self.log, 2, room);
         let mut effects = Effects::default();
-        self.queue = Queue::restore(setup, stored, ms(0), &mut effects);
+        self.queue = Queue::restore(setup, self.disk.found(), ms(0), &mut effects);
         self.take(effects);
     }
 
     fn take(&mut self, mut effects: Effects) {
         let logs = std::slice::from_ref(&self.log);
         answer_all(logs, &mut self.queue, &mut effects, 1_000_000, 0);
-        let mut entries = Entries::new();
-        record::add_entries(QUEUE, &effects.writes, &mut entries);
-        for (key, value) in entries {
-            match value {
-                Some(value) => self.stored.insert(key, value),
-                None => self.stored.remove(&key),
-            };
-        }
+        self.disk.write(&effects.writes);
     }
 
     /// How many were taken for new, how many repeated one, and how many ids were forgotten early.

@@ -8,7 +8,7 @@ use millstream_catalog::{Topic, TopicId, TopicName};
 use millstream_metrics::Counter;
 use millstream_record::{TimestampMs, header};
 use millstream_store::{Appends, Offsets, Partition};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::routes::PlanCache;
 
@@ -19,6 +19,8 @@ pub struct TopicHandle {
     now: RwLock<Now>,
     /// Where its records go beside it.
     pub(crate) plan: PlanCache,
+    /// Held by who fills those of its queues that refuse.
+    pub(crate) filling: Arc<Mutex<()>>,
     fetched_records: Counter,
     fetched_bytes: Counter,
 }
@@ -40,6 +42,7 @@ impl TopicHandle {
                 logs: logs.into(),
             }),
             plan: PlanCache::default(),
+            filling: Arc::default(),
             fetched_records: Counter::default(),
             fetched_bytes: Counter::default(),
         })

@@ -166,9 +166,12 @@ impl QueueHandle {
         policy.filtered = current.filter.is_some();
         check_policy(&policy)?;
         if policy.dead_letters {
-            let topic = broker.topic_by_id(self.cell.topic);
-            let topic = topic.ok_or(QueueError::UnknownQueue)?;
-            broker.check_dead_letters(self.name(), topic.name(), &current.dead_letter_topic)?;
+            // What goes round since before that was refused can still be told to do otherwise.
+            if !current.policy.dead_letters {
+                let topic = broker.topic_by_id(self.cell.topic);
+                let topic = topic.ok_or(QueueError::UnknownQueue)?;
+                broker.check_dead_letters(self.name(), topic.name(), &current.dead_letter_topic)?;
+            }
             broker
                 .ensure_dead_letters(&current.dead_letter_topic)
                 .await?;

@@ -59,7 +59,8 @@ impl Broker {
             None => Ok(()),
             Some(steps) => invalid(format!(
                 "the queue's dead letters would come back to it for ever: {}; name another dead_letter_topic when you create \
-                 the queue, or take one of the other steps out",
+                 the queue, or take one of the other steps out; if messages are to wait before they are tried again, \
+                 the queue's own retry.backoff does that",
                 steps.join(", ")
             )),
         }

@@ -31,6 +31,9 @@ mod stats;
 mod subscription;
 mod unpacked;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -67,8 +70,6 @@ pub(crate) struct Queues {
     incarnation: tokio::sync::Mutex<u32>,
     /// Queues that may refuse what is published.
     refusing: AtomicUsize,
-    /// Held by who fills those.
-    filling: parking_lot::Mutex<()>,
     /// Making, changing and deleting queues, and making routes, one at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
     redrives: tokio::sync::Mutex<()>,

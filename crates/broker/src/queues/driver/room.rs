@@ -3,15 +3,16 @@
 //! Everything that adds messages for somebody who can be told no does: publishing, producing, what routes make of either,
 //! redriving. Dead letters do not; a queue on their topic takes them however full it is, since they have nowhere else to go.
 //!
-//! Nobody else asks between the answer and the append, so that a queue never holds more than it may. Sequencing an append
-//! does no I/O, so nobody waits long; and who appends only to topics whose queues never refuse does not wait at all.
+//! Nobody else fills the same topics between the answer and the append, so that a queue never holds more than it may. As a
+//! publish with an expected position may read the disk meanwhile, who appends to other topics does not wait; nor does
+//! anybody whose topics have no queues that refuse.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millstream_catalog::TopicId;
 use millstream_store::{Append, PartitionId};
-use parking_lot::MutexGuard;
+use parking_lot::{ArcMutexGuard, RawMutex};
 use smallvec::SmallVec;
 
 use super::QueueHandle;
@@ -22,18 +23,20 @@ use crate::queues::machine::{Effects, Queue};
 use crate::queues::policy::{LengthPolicy, Overflow};
 use crate::topics::TopicHandle;
 
-/// Room in all queues that may refuse, for as long as it is held: until what it was asked for is sequenced.
+/// Room in all queues that may refuse, for as long as it is held: until what it was asked for is sequenced. Of each topic
+/// that has such queues, the right to fill them.
 #[must_use]
-pub(crate) struct Room<'a>(Option<MutexGuard<'a, ()>>);
+pub(crate) struct Room(SmallVec<[ArcMutexGuard<RawMutex, ()>; 1]>);
 
 impl Broker {
     /// Room for these in the queues of all topics that they go to; the error names a queue that has not enough.
     pub(crate) fn room_for<'a>(
         &self,
         appends: impl IntoIterator<Item = &'a Append>,
-    ) -> Result<Room<'_>, BrokerError> {
+    ) -> Result<Room, BrokerError> {
+        let mut room = Room(SmallVec::new());
         if self.inner.queues.refusing.load(Ordering::Relaxed) == 0 {
-            return Ok(Room(None));
+            return Ok(room);
         }
         let mut added: SmallVec<[(TopicId, u64); 4]> = SmallVec::new();
         let mut repeated: SmallVec<[bool; 4]> = SmallVec::new();
@@ -47,14 +50,17 @@ impl Broker {
                 self.add_up(append, &mut added);
             }
         }
-        let mut room = Room(None);
-        for (topic, records) in added {
-            let mut queues = self.queues_of(topic);
+        // Everybody takes them in the same order, so that no two wait for each other.
+        added.sort_unstable();
+        for (id, records) in added {
+            let mut queues = self.queues_of(id);
             queues.retain(|queue| may_refuse(&queue.definition().policy));
+            let Some(topic) = self.topic_by_id(id).filter(|_| !queues.is_empty()) else {
+                continue;
+            };
+            room.0.push(topic.filling.lock_arc());
             for queue in queues {
-                room.0
-                    .get_or_insert_with(|| self.inner.queues.filling.lock());
-                queue.check_room(records)?;
+                queue.check_room(&topic, records)?;
             }
         }
         Ok(room)
@@ -81,10 +87,7 @@ impl Broker {
 }
 
 impl QueueHandle {
-    fn check_room(&self, records: u64) -> Result<(), BrokerError> {
-        let Some(topic) = self.broker.topic_by_id(self.cell.topic) else {
-            return Ok(());
-        };
+    fn check_room(&self, topic: &Arc<TopicHandle>, records: u64) -> Result<(), BrokerError> {
         let mut state = self.cell.state.lock();
         let Some(LengthPolicy {
             records_max,
@@ -111,7 +114,7 @@ impl QueueHandle {
         let unseen = if state.machine.policy().length_follows_looks() {
             0
         } else {
-            under_way(&topic, &state.machine)
+            under_way(topic, &state.machine)
         };
         if state.machine.has_room(records.saturating_add(unseen)) {
             return Ok(());

@@ -165,9 +165,11 @@ async fn ids_count_for_five_minutes_unless_a_queue_is_told_otherwise() {
             .ok();
         assert_eq!(window().await, Some(window_ms));
     }
-    let plain = json!({"name": "plain", "topic": "t", "policy": {"dedup_window_ms": 0}});
-    let plain = served.send("POST", "/v1/queues", &plain.to_string()).await;
-    assert_eq!(plain.json()["policy"]["dedup_window_ms"], 0);
+    for (name, asked, window_ms) in [("zero", json!(0), 0), ("null", Value::Null, 300_000)] {
+        let new = json!({"name": name, "topic": "t", "policy": {"dedup_window_ms": asked}});
+        let made = served.send("POST", "/v1/queues", &new.to_string()).await;
+        assert_eq!(made.json()["policy"]["dedup_window_ms"], window_ms);
+    }
 }
 
 #[tokio::test]

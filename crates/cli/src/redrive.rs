@@ -49,7 +49,7 @@ impl Redrive {
         } else {
             tell(&answer);
         }
-        match answer["stopped"].as_str() {
+        match answer["stopped"]["detail"].as_str() {
             Some(why) => anyhow::bail!("not all were moved: {why}"),
             None => Ok(()),
         }
@@ -64,9 +64,5 @@ fn tell(answer: &Value) {
         eprintln!(
             "{refused} were refused, and stay with the dead letters; the server's log says why"
         );
-    }
-    let damaged = count("damaged");
-    if damaged > 0 {
-        eprintln!("{damaged} are damaged where they are stored, and lost");
     }
 }

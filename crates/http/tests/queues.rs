@@ -193,3 +193,33 @@ async fn what_cannot_be_of_a_policy_is_named() {
     let taken = served.send("POST", "/v1/queues", &again).await;
     taken.problem(409, "exists");
 }
+
+/// A program can tell why a redrive ended, whether or not it came to something before that.
+#[tokio::test]
+async fn a_redrive_into_a_full_queue_says_why_it_ended() {
+    let served = Served::start().await;
+    let length = json!({"records_max": 2, "overflow": "refuse"});
+    queue(&served, json!({"length": length, "dead_letters": true})).await;
+    publish(&served, "a").await;
+    publish(&served, "b").await;
+    let received = receive(&served, json!({"max": 2})).await;
+    let messages = received.ok()["messages"].as_array().unwrap().clone();
+    let receipts: Vec<_> = messages.iter().map(|one| &one["receipt"]).collect();
+    let receipts = json!({ "receipts": receipts }).to_string();
+    let reject = served.send("POST", "/v1/queues/q/reject", &receipts);
+    reject.await.ok();
+    let deadline = Instant::now() + PATIENCE;
+    while served.count("q.dead").await != 2 {
+        assert!(Instant::now() < deadline, "the letters are never written");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    publish(&served, "c").await;
+    let redrive = || served.send("POST", "/v1/queues/q/redrive", "{}");
+    let answer = redrive().await;
+    let redriven = answer.ok();
+    assert_eq!(redriven["moved"], 1, "{redriven}");
+    assert_eq!(redriven["stopped"]["code"], "queue-full", "{redriven}");
+    let detail = redriven["stopped"]["detail"].as_str().unwrap();
+    assert!(detail.contains("queue q is full"), "{detail}");
+    redrive().await.problem(409, "queue-full");
+}

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use millstream_catalog::TopicName;
+use millstream_record::Offset;
+
 use crate::error::BrokerError;
 use crate::queues::machine::{ReceiptError, ReceiveRefused};
 
@@ -45,6 +48,22 @@ pub enum QueueError {
     /// The queue has no dead letters.
     #[error("the queue keeps no dead letters; turn dead_letters on in its policy")]
     NoDeadLetters,
+    /// Dead letters are damaged where they are stored, or their file is not there. They stay: it may come back.
+    #[error(
+        "dead letters from offset {from} up to {upto} in partition {partition} of topic {topic} cannot be read: {why}; bring them back, or delete the records of that partition before {upto} if they are to be given up, and ask again"
+    )]
+    DamagedLetters {
+        /// Their topic.
+        topic: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Where they begin.
+        from: Offset,
+        /// Where what can be read begins again.
+        upto: Offset,
+        /// What is wrong with them.
+        why: Arc<str>,
+    },
     /// What lies below the queue refuses.
     #[error(transparent)]
     Broker(#[from] BrokerError),

@@ -1,20 +1,23 @@
 //! Queues when something is in the way: a full disk, a target that is gone, messages too large to take at once, batches that
 //! cannot be read.
 
+use std::path::Path;
 use std::time::Duration;
 
 use millstream_broker::headers;
 use millstream_broker::produce::{ExpectedPosition, NewMessage};
 use millstream_broker::queues::machine::Retry;
 use millstream_broker::queues::{
-    QueueError, QueueHandle, QueuePolicy, ReceiveSpec, Received, Redrive,
+    NewQueue, QueueError, QueueHandle, QueuePolicy, ReceiveSpec, Received, Redrive, StartAt,
 };
+use millstream_broker::streams::DeleteBefore;
 use millstream_env::sim::SimDisk;
 use millstream_env::{SeededRng, SystemClock};
 use millstream_record::header;
 
 use super::queues::{
-    ack, asking, dead, drain, eventually, message, publish, queue_on, retrying, values, with,
+    ack, asking, dead, drain, eventually, message, new_queue, publish, queue_on, retrying, values,
+    with,
 };
 use super::routes::from_topic;
 use super::*;
@@ -290,34 +293,119 @@ async fn stored_messages_that_are_damaged_are_counted_and_passed_over() {
         ..QueuePolicy::default()
     };
     let topic = server.broker.topic("orders").unwrap();
-    let new = super::queues::new_queue("looks", &topic, policy);
+    let new = new_queue("looks", &topic, policy);
     let queue = server.broker.create_queue(new).await.unwrap();
     assert_eq!(drain(&queue, 50).await.len(), 198);
     assert_eq!(queue.describe().unwrap().totals.damaged, 2);
 }
 
-/// They are counted, and those behind them are moved.
-#[tokio::test]
-async fn a_redrive_passes_over_dead_letters_that_are_damaged() {
+/// Dead letters of the queue `work`, of which `change` makes what it likes while the server is down.
+async fn with_letters(count: usize, change: impl FnOnce(&Path)) -> (Server, QueueHandle) {
     let server = Server::start().await;
     let topic = server.topic("orders", 1, &[]).await;
     let queue = queue_on(&server, &topic, retrying(1)).await;
     let letters = server.broker.topic("work.dead").unwrap();
-    for n in 0..100 {
+    for n in 0..count {
         let letter = message(&format!("{n} {}", "x".repeat(5_000)));
         let letter = with(letter, headers::DEAD_LETTER_QUEUE, &"work");
         let letter = with(letter, headers::DEAD_LETTER_TOPIC, &"orders");
         server.broker.publish(&letters, &[letter]).await.unwrap();
     }
     drop((queue, topic, letters));
-    let server = server.restart_after(damage_packs).await;
+    let server = server.restart_after(change).await;
     let queue = server.broker.queue("work").unwrap();
+    (server, queue)
+}
+
+fn letters(server: &Server) -> PartitionHandle {
+    let letters = server.broker.topic("work.dead").unwrap();
+    letters.partition(0).unwrap()
+}
+
+/// What cannot be read is left for somebody to mend, or to give up.
+#[tokio::test]
+async fn a_redrive_ends_at_dead_letters_that_are_damaged() {
+    let (server, queue) = with_letters(100, damage_packs).await;
+    let letters = letters(&server);
+    let before = queue.redrive(&Redrive::default()).await.unwrap();
+    let Some(QueueError::DamagedLetters { from, upto, .. }) = before.stopped else {
+        panic!("{before:?}");
+    };
+    assert!(before.moved > 0 && from < upto && upto < Offset(100));
+    assert_eq!(from, Offset(before.moved as i64));
+    let one = Redrive {
+        max: Some(1),
+        ..Redrive::default()
+    };
+    for redrive in [&one, &Redrive::default()] {
+        let refused = queue.redrive(redrive).await.unwrap_err();
+        let said = format!("delete the records of that partition before {upto}");
+        assert!(refused.to_string().contains(&said), "{refused}");
+        assert_eq!(letters.offsets().log_start, from, "nothing is taken out");
+    }
+
+    let before_them = DeleteBefore::Offset(upto);
+    let deleted = server.broker.delete_records(&letters, before_them).await;
+    assert_eq!(deleted.unwrap(), upto);
+    let behind = queue.redrive(&Redrive::default()).await.unwrap();
+    assert!(behind.stopped.is_none(), "{behind:?}");
+    let damaged = (upto - from) as u64;
+    assert_eq!(before.moved + damaged + behind.moved, 100);
+    assert_eq!(drain(&queue, 50).await.len() as u64, 100 - damaged);
+}
+
+#[tokio::test]
+async fn a_redrive_takes_nothing_from_files_that_are_away() {
+    let move_packs = |directory: &Path, from: &str, to: &str| {
+        for file in std::fs::read_dir(directory.join("packs")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == from) {
+                std::fs::rename(&path, path.with_extension(to)).unwrap();
+            }
+        }
+    };
+    let (server, queue) = with_letters(10, |_| ()).await;
+    let packs = server.directory.path().to_owned();
+    move_packs(&packs, "pack", "away");
+    let refused = queue.redrive(&Redrive::default()).await.unwrap_err();
+    assert!(
+        matches!(refused, QueueError::DamagedLetters { .. }),
+        "{refused}"
+    );
+    assert_eq!(letters(&server).offsets().log_start, Offset(0));
+    move_packs(&packs, "away", "pack");
     let redriven = queue.redrive(&Redrive::default()).await.unwrap();
-    assert!(redriven.stopped.is_none(), "{redriven:?}");
-    assert_eq!((redriven.moved, redriven.damaged), (99, 1));
-    assert_eq!(drain(&queue, 50).await.len(), 99);
-    let again = queue.redrive(&Redrive::default()).await.unwrap();
-    assert_eq!((again.moved, again.damaged), (0, 0));
+    assert_eq!(redriven.moved, 10);
+}
+
+/// It begins at damage that lies on the way there, and finds it as any queue does.
+#[tokio::test]
+async fn a_queue_from_a_time_on_finds_its_way_around_damage() {
+    let server = Server::start().await;
+    let partition = server.partition("orders", &[]).await;
+    let filler = "x".repeat(500);
+    for n in 0..100 {
+        let batch = batch_at(TimestampMs(1_000 + n), &[&format!("{n} {filler}")]);
+        server.append(&partition, batch).await.unwrap();
+    }
+    drop(partition);
+    let server = server.restart_after(damage_packs).await;
+    let topic = server.broker.topic("orders").unwrap();
+    let mut damaged = 0;
+    for n in 0..100 {
+        let new = NewQueue {
+            start: StartAt::Time(TimestampMs(1_000 + n)),
+            ..new_queue(&format!("from {n}"), &topic, QueuePolicy::default())
+        };
+        let queue = server.broker.create_queue(new).await.unwrap();
+        if n % 10 == 5 {
+            let received = drain(&queue, 100).await.len() as u64;
+            damaged = damaged.max(queue.describe().unwrap().totals.damaged);
+            let wanted = 100 - n as u64;
+            assert!(received + damaged >= wanted, "{received} from {n} on");
+        }
+    }
+    assert!(damaged > 0);
 }
 
 /// What compaction takes from under a queue is over, and counted; nothing is lost that is still there.

@@ -1,5 +1,7 @@
 //! Queues that refuse what would make them too long, whichever way it comes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use millstream_broker::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
 use millstream_broker::queues::{QueueError, QueueHandle, Redrive};
 
@@ -20,6 +22,17 @@ fn refusing(records_max: u64) -> QueuePolicy {
 async fn ack_one(queue: &QueueHandle) {
     let (received, _held) = queue.receive(asking(1, 1_000)).await.unwrap();
     ack(queue, &received).await;
+}
+
+/// Makes dead letters of the queue's messages, which are so many.
+async fn reject_all(queue: &QueueHandle, count: u64) {
+    let received = drain(queue, 100).await;
+    let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
+    queue.reject(&receipts).await.unwrap();
+    super::queues::eventually("the letters are written", async || {
+        queue.describe().unwrap().totals.dead_lettered == count
+    })
+    .await;
 }
 
 fn is_full<T: std::fmt::Debug>(result: &Result<T, BrokerError>) {
@@ -151,13 +164,7 @@ async fn a_redrive_moves_as_many_as_a_queue_has_room_for() {
     };
     let queue = queue_on(&server, &topic, policy).await;
     publish(&server, &topic, 10).await;
-    let received = drain(&queue, 10).await;
-    let receipts: Vec<_> = received.iter().map(|one| one.receipt).collect();
-    queue.reject(&receipts).await.unwrap();
-    super::queues::eventually("the letters are written", async || {
-        queue.describe().unwrap().totals.dead_lettered == 10
-    })
-    .await;
+    reject_all(&queue, 10).await;
     publish(&server, &topic, 3).await;
     let redriven = queue.redrive(&Redrive::default()).await.unwrap();
     assert_eq!(redriven.moved, 7);
@@ -178,6 +185,79 @@ async fn a_redrive_moves_as_many_as_a_queue_has_room_for() {
     );
     assert_eq!(queue.describe().unwrap().depth.open, 9);
     assert_eq!(dead(&server).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_redrive_moves_as_many_as_a_memory_topic_has_room_for() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let messages = vec![message(&"x".repeat(1_000)); 100];
+    server.broker.publish(&topic, &messages).await.unwrap();
+    reject_all(&queue, 100).await;
+    let settings = [
+        ("millstream.durability", "memory"),
+        ("millstream.memory.bytes", "20000"),
+        ("millstream.memory.overflow", "refuse"),
+    ];
+    let redrive = Redrive {
+        to: Some(server.topic("by-hand", 1, &settings).await),
+        ..Redrive::default()
+    };
+    let redriven = queue.redrive(&redrive).await.unwrap();
+    assert!((10..20).contains(&redriven.moved), "{redriven:?}");
+    let stopped = of_broker(redriven.stopped.unwrap());
+    assert!(
+        matches!(stopped, BrokerError::MemoryFull { .. }),
+        "{stopped}"
+    );
+    assert_eq!(dead(&server).await.len() as u64, 100 - redriven.moved);
+}
+
+/// Counts warnings about letters that are refused.
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().ends_with("redrive") && *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, _event: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _span: &tracing::span::Id, _from: &tracing::span::Id) {}
+    fn enter(&self, _span: &tracing::span::Id) {}
+    fn exit(&self, _span: &tracing::span::Id) {}
+}
+
+/// However often a step has to be made smaller.
+#[tokio::test]
+async fn each_letter_that_is_refused_is_told_once() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let policy = QueuePolicy {
+        length: refusing(10).length,
+        ..retrying(1)
+    };
+    let queue = queue_on(&server, &topic, policy).await;
+    let mut messages = vec![message("x"); 10];
+    messages[0] = message(&"x".repeat(5_000));
+    server.broker.publish(&topic, &messages).await.unwrap();
+    reject_all(&queue, 10).await;
+    publish(&server, &topic, 7).await;
+    super::queues::bound(&server, "orders", "1000").await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let subscriber = tracing::subscriber::set_default(Warnings(Arc::clone(&told)));
+    let redriven = queue.redrive(&Redrive::default()).await.unwrap();
+    drop(subscriber);
+    assert_eq!((redriven.moved, redriven.refused), (3, 1));
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 fn of_broker(error: QueueError) -> BrokerError {

@@ -361,7 +361,7 @@ async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {
     assert_eq!((totals.duplicates, totals.expired), (0, 0));
 }
 
-async fn bound(server: &Server, topic: &str, bytes: &str) {
+pub(super) async fn bound(server: &Server, topic: &str, bytes: &str) {
     let id = server.broker.topic(topic).unwrap().id();
     let bound = [set("max.message.bytes", bytes)];
     server.broker.alter_topic(id, &bound).await.unwrap();

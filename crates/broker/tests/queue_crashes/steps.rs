@@ -266,7 +266,6 @@ impl World {
             Ok(Redriven {
                 moved,
                 refused: 0,
-                damaged: 0,
                 stopped: None,
             }) => {
                 self.say(|| format!("redriven {moved}"));

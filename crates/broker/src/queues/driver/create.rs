@@ -22,7 +22,6 @@ use crate::queues::ids::{Incarnation, QueueId};
 use crate::queues::machine::{Effects, PartitionBounds, Queue, Setup};
 use crate::queues::policy::{Overflow, QueuePolicy};
 use crate::queues::record;
-use crate::streams::OffsetQuery;
 use crate::topics::{NewTopic, TopicHandle};
 
 /// What follows a queue's name in the name of its dead letters' topic, unless it is named.
@@ -173,15 +172,10 @@ impl Broker {
             let start = match start {
                 StartAt::Earliest => offsets.log_start,
                 StartAt::Latest => offsets.last_stable,
-                StartAt::Time(time) => self
-                    .offset_at(
-                        &partition,
-                        OffsetQuery::Since(time),
-                        None,
-                        crate::streams::Isolation::ReadCommitted,
-                    )
-                    .await?
-                    .map_or(offsets.last_stable, |found| found.offset),
+                StartAt::Time(time) => {
+                    self.start_since(&partition, time, offsets.last_stable)
+                        .await?
+                }
             };
             bounds.push(PartitionBounds {
                 start,

@@ -1,5 +1,6 @@
 //! The way back from the dead letters.
 
+mod pace;
 mod step;
 
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use millstream_record::{Offset, Record};
 use millstream_store::{Append, Commit, Trim};
 
-use self::step::{Step, letter_of, message_anew};
+use self::pace::Pace;
+use self::step::{Refusal, Step, letter_of, message_anew};
 use super::QueueHandle;
 use super::read::{after_damage, fetch};
 use crate::error::BrokerError;
@@ -32,9 +34,7 @@ pub struct Redriven {
     pub moved: u64,
     /// Their topic does not take them, or they cannot be decoded: they went to the end of the dead letters.
     pub refused: u64,
-    /// Stored where the dead letters are damaged, so that they are lost.
-    pub damaged: u64,
-    /// Why no more were moved, if that was refused after some were.
+    /// Why it ended early, if some were moved before that: there was no room for more, or what comes next is damaged.
     pub stopped: Option<QueueError>,
 }
 
@@ -42,11 +42,10 @@ impl Redriven {
     fn add(&mut self, more: &Self) {
         self.moved += more.moved;
         self.refused += more.refused;
-        self.damaged += more.damaged;
     }
 
     fn is_nothing(&self) -> bool {
-        self.moved == 0 && self.refused == 0 && self.damaged == 0
+        self.moved == 0 && self.refused == 0
     }
 }
 
@@ -58,11 +57,10 @@ impl QueueHandle {
     ///
     /// A dead letter that its topic refuses stops none of the others. It goes to the end of the dead letters, as does one of
     /// another queue in the same topic, or one whose topic is gone: only from the front can letters be taken out. A batch
-    /// that cannot be decoded goes there as one letter, with its bytes as the value. What is stored there and damaged is
-    /// passed over.
+    /// that cannot be decoded goes there as one letter, with its bytes as the value.
     ///
-    /// Into a queue that refuses what would make it too long go as many as it has room for. What is refused before anything
-    /// has happened is an error.
+    /// It ends early where there is no room for more, and where what is stored is damaged, which may be mended: what cannot
+    /// be read is never taken out. That is an error if nothing has happened before, as is any failure whenever it happens.
     pub async fn redrive(&self, redrive: &Redrive) -> Result<Redriven, QueueError> {
         let _redriving = self.broker.inner.queues.redrives.lock().await;
         let definition = self.definition();
@@ -76,11 +74,11 @@ impl QueueHandle {
         let mut all = Redriven::default();
         for partition in letters.partitions() {
             match self.redrive_from(&partition, redrive, &mut all).await {
-                Err(error) if all.is_nothing() => return Err(error),
-                Err(error) => {
+                Err(error) if ends_early(&error) && !all.is_nothing() => {
                     all.stopped = Some(error);
                     break;
                 }
+                Err(error) => return Err(error),
                 Ok(()) => {}
             }
         }
@@ -95,22 +93,24 @@ impl QueueHandle {
     ) -> Result<(), QueueError> {
         let offsets = partition.offsets();
         let (mut from, end) = (offsets.log_start, offsets.last_stable);
-        let mut left = redrive.max.unwrap_or(u64::MAX);
-        left -= all.moved.min(left);
-        let mut most = left;
-        while from < end && left > 0 {
-            let mut step = self.look(partition, (from, end), most, redrive).await?;
+        let max = redrive.max.unwrap_or(u64::MAX);
+        let mut pace = Pace::new(max.saturating_sub(all.moved));
+        while from < end && pace.most() > 0 {
+            let mut step = self
+                .look(partition, (from, end), pace.most(), redrive)
+                .await?;
             match self.make(partition, &mut step).await {
-                // Fewer may fit.
-                Err(QueueError::Broker(error)) if is_of_room(&error) && step.going > 1 => {
-                    most = step.going / 2;
-                }
-                Err(error) => return Err(error),
                 Ok(()) => {
                     from = step.next;
-                    left -= step.redriven.moved;
-                    most = most.min(left);
+                    pace.go_on(step.redriven.moved);
                     all.add(&step.redriven);
+                    self.tell_refusals(&step.refusals);
+                }
+                Err(error) => {
+                    let is_too_much = is_of_room(&error) && pace.slow_down(step.going);
+                    if !is_too_much {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -129,9 +129,14 @@ impl QueueHandle {
         let fetched = match fetch(&self.broker, partition, from).await {
             Err(BrokerError::Damaged(why)) => {
                 let after = after_damage(&self.broker, partition, from, &why).await;
-                step.next = after.ok_or(BrokerError::Damaged(why))?.min(end);
-                step.redriven.damaged = (step.next - from).max(0) as u64;
-                return Ok(step);
+                let upto = after.ok_or_else(|| BrokerError::Damaged(Arc::clone(&why)))?;
+                return Err(QueueError::DamagedLetters {
+                    topic: partition.topic().name().clone(),
+                    partition: partition.index(),
+                    from,
+                    upto: upto.min(end),
+                    why,
+                });
             }
             fetched => fetched?,
         };
@@ -199,10 +204,13 @@ impl QueueHandle {
                 {
                     Ok(_) => taken.push(message),
                     Err(error) if is_of_the_letters(&error) => {
-                        let offset = record.offset;
-                        tracing::warn!(queue = %self.name(), topic = %topic.name(), %offset, %error, "dead letter is refused by its topic; it stays with the dead letters");
                         step.stay.push(letter_of(record));
                         step.redriven.refused += 1;
+                        step.refusals.push(Refusal {
+                            topic: topic.name().clone(),
+                            offset: record.offset,
+                            error,
+                        });
                     }
                     Err(error) => return Err(error),
                 }
@@ -215,6 +223,18 @@ impl QueueHandle {
         }
         step.redriven.moved += messages.len() as u64;
         Ok(composed?.appends.into_iter().collect())
+    }
+
+    /// Tells operators which letters stay, once they are where they stay.
+    fn tell_refusals(&self, refusals: &[Refusal]) {
+        for refusal in refusals {
+            let Refusal {
+                topic,
+                offset,
+                error,
+            } = refusal;
+            tracing::warn!(queue = %self.name(), %topic, %offset, %error, "dead letter is refused by its topic; it stays with the dead letters");
+        }
     }
 
     /// Where a dead letter goes; none if it is not this queue's, or has nowhere to go.
@@ -245,10 +265,43 @@ fn is_of_the_letters(error: &BrokerError) -> bool {
     )
 }
 
-/// Whether a queue has no room for what is to be published.
-fn is_of_room(error: &BrokerError) -> bool {
+/// Whether there is no room for what is to be published; for fewer there may be.
+fn is_of_room(error: &QueueError) -> bool {
     matches!(
         error,
-        BrokerError::QueueFull { .. } | BrokerError::TooManyForQueue { .. }
+        QueueError::Broker(
+            BrokerError::QueueFull { .. }
+                | BrokerError::TooManyForQueue { .. }
+                | BrokerError::MemoryFull { .. }
+                | BrokerError::TooLarge { .. }
+        )
     )
+}
+
+/// Whether a redrive that has moved some has come as far as it can, and nothing has failed.
+fn ends_early(error: &QueueError) -> bool {
+    is_of_room(error) || matches!(error, QueueError::DamagedLetters { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_fails_at_is_no_early_end() {
+        let queue = Arc::from("work");
+        let full = BrokerError::QueueFull {
+            queue,
+            records_max: 1,
+        };
+        assert!(ends_early(&full.into()));
+        let disk_full = BrokerError::DiskFull {
+            available_bytes: 1,
+            reserve_bytes: 2,
+        };
+        let io = BrokerError::Io("refused".into());
+        for error in [disk_full, io, BrokerError::ShuttingDown] {
+            assert!(!ends_early(&error.into()));
+        }
+    }
 }

@@ -8,7 +8,9 @@ use http::{StatusCode, header};
 use millstream_broker::filter::Filter;
 use millstream_broker::queues::machine::{Depth, Totals};
 use millstream_broker::queues::policy::QueuePolicy;
-use millstream_broker::queues::{NewQueue, QueueDescription, QueueHandle, Redrive, StartAt};
+use millstream_broker::queues::{
+    NewQueue, QueueDescription, QueueError, QueueHandle, Redrive, StartAt,
+};
 use millstream_record::TimestampMs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -187,10 +189,18 @@ pub(crate) struct Redriven {
     moved: u64,
     /// How many their topic does not take, or cannot be decoded: they went to the end of the dead letters.
     refused: u64,
-    /// How many are lost, as what is stored there is damaged.
-    damaged: u64,
-    /// Why no more were moved, if that was refused after some were: a queue is full, for instance. Ask again for the rest.
-    stopped: Option<String>,
+    /// Why it ended early, if some were moved or refused before that. Otherwise the answer is a problem.
+    stopped: Option<Stopped>,
+}
+
+/// Why dead letters were left.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Stopped {
+    /// The code that a problem would have: `queue-full`, `too-large` or `memory-full` if there was no room for more, and
+    /// `damaged` if what comes next cannot be read. It stays where it is.
+    code: &'static str,
+    /// What happened, and what to do.
+    detail: String,
 }
 
 /// How many messages were dropped.
@@ -341,9 +351,15 @@ pub(crate) async fn redrive(
     Ok(Json(Redriven {
         moved: redriven.moved,
         refused: redriven.refused,
-        damaged: redriven.damaged,
-        stopped: redriven.stopped.map(|error| error.to_string()),
+        stopped: redriven.stopped.map(stopped),
     }))
+}
+
+fn stopped(why: QueueError) -> Stopped {
+    Stopped {
+        detail: why.to_string(),
+        code: Problem::from(why).kind.code,
+    }
 }
 
 /// A policy with what is asked for laid over it, as RFC 7396 says.

@@ -38,6 +38,7 @@ impl From<QueueError> for Problem {
             }
             QueueError::Receipt { .. } => Kind::RECEIPT_LOST,
             QueueError::NoDeadLetters => Kind::CONFLICT,
+            QueueError::DamagedLetters { .. } => Kind::DAMAGED,
         };
         Problem::new(kind, error.to_string())
     }

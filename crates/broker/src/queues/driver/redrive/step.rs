@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_catalog::TopicName;
 use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, QUEUE_BURIAL_BYTES_MAX};
 use millstream_record::{Batch, Offset, Record};
 
 use super::super::bury::headers_without_epitaph;
 use super::super::unpacked::size_of_record;
 use super::Redriven;
+use crate::error::BrokerError;
 use crate::headers;
 use crate::produce::NewMessage;
 use crate::topics::TopicHandle;
@@ -17,10 +19,19 @@ use crate::topics::TopicHandle;
 /// How many records one step moves.
 const STEP_RECORDS: usize = 1_000;
 
+/// A dead letter that its topic does not take.
+pub(super) struct Refusal {
+    pub(super) topic: TopicName,
+    /// Where it was.
+    pub(super) offset: Offset,
+    pub(super) error: BrokerError,
+}
+
 pub(super) struct Step {
     /// Where the next step begins.
     pub(super) next: Offset,
     pub(super) redriven: Redriven,
+    pub(super) refusals: Vec<Refusal>,
     /// What is published anew, and where.
     pub(super) by_topic: BTreeMap<String, (Arc<TopicHandle>, Vec<Record>)>,
     /// What goes to the end of the dead letters.
@@ -35,6 +46,7 @@ impl Step {
         Self {
             next: from,
             redriven: Redriven::default(),
+            refusals: Vec::new(),
             by_topic: BTreeMap::new(),
             stay: Vec::new(),
             records: 0,

@@ -18,6 +18,8 @@ STREAMS = "/v1/(live|ws).*"
 # Consumer groups are made by Kafka clients.
 FOR_GROUPS = {"describe_group", "delete_group"}
 HERE = Path(__file__).resolve().parent
+# Longer than the longest wait for records that a reader can ask for.
+REQUEST_SECONDS = 45
 
 
 def run(server: Server, directory: Path, seconds: int, examples: int) -> None:
@@ -31,7 +33,7 @@ def run(server: Server, directory: Path, seconds: int, examples: int) -> None:
         "--checks", CHECKS,
         "--phases", "examples,coverage,fuzzing",
         "--max-examples", str(examples),
-        "--request-timeout", "15",
+        "--request-timeout", str(REQUEST_SECONDS),
         "--seed", "4", "--generation-database", "none", "--no-color",
     ]  # fmt: skip
     answered = directory / "answered.json"

@@ -1,8 +1,9 @@
 //! Opening a pack whose header, footer or trailer is damaged.
 //!
-//! None of them says anything that the manifest and the batches do not: which ranges the pack has is in the manifest,
-//! they lie one after another, and where in a range a batch is can be found out by walking over it. So damage there
-//! costs a walk, and no batch.
+//! As long as the manifest still has all of its ranges, none of them says anything that the manifest and the batches do
+//! not: the ranges lie one after another, and where in a range a batch is can be found out by walking over it. So damage
+//! there costs a walk, and no batch. That it has all of them is what the trailer says, or that each range is whole where it
+//! then has to lie: batches do not say whose they are, and another partition's must not be taken for them.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ const READ_CHUNK_BYTES: usize = 4 << 20;
 /// index leads up to the damage.
 pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackReader, PackError> {
     let blob = medium.open(&blob_name(info.id))?;
-    check_identity(&*blob, info)?;
+    let trailer = check_identity(&*blob, info)?;
     let header = PackHeader {
         id: info.id,
         created: info.created,
@@ -38,6 +39,12 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
             entry
         })
         .collect();
+    let is_certain = trailer.map(|trailer| {
+        trailer.footer_position == position && trailer.directory_entries as usize == bare.len()
+    });
+    if is_certain == Some(false) {
+        return Err(unknown_places());
+    }
     let footer = Footer::new(encode_footer(&bare, &[]), bare.len());
     let unindexed = Arc::new(PackReader::new(header, Arc::clone(&blob), footer));
 
@@ -47,8 +54,19 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
         let (range, position) = (entry.range, entry.position);
         let mut walked = OpenRange::begin(&range, position, index.len() as u32, interval_bytes);
         let mut scan = unindexed.scan(&entry, READ_CHUNK_BYTES);
-        while let Ok(Some(batch)) = scan.next_batch() {
-            walked.push(&batch.header, &mut index);
+        let mut last = None;
+        let ended = loop {
+            match scan.next_batch() {
+                Ok(Some(batch)) => {
+                    last = Some(batch.header.last_offset());
+                    walked.push(&batch.header, &mut index);
+                }
+                ended => break ended,
+            }
+        };
+        let is_whole = ended.is_ok() && last.is_none_or(|last| last == range.last);
+        if is_certain.is_none() && !is_whole {
+            return Err(unknown_places());
         }
         directory.push(walked.end(range));
     }
@@ -56,19 +74,29 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
     Ok(PackReader::new(header, blob, footer))
 }
 
-/// Batches do not say whose they are: a file that says to be another pack's must not be taken for this one.
-fn check_identity(blob: &dyn Blob, info: &PackInfo) -> Result<(), PackError> {
+/// Its trailer, if that is not damaged. A file that says to be another pack's must not be taken for this one.
+fn check_identity(blob: &dyn Blob, info: &PackInfo) -> Result<Option<Trailer>, PackError> {
     let header = read_exact(blob, 0, HEADER_BYTES)?;
-    let header = PackHeader::decode(&header).map(|header| header.id);
+    let header = PackHeader::decode(&header)
+        .map(|header| header.id)
+        .map_err(|_| ());
     let trailer_position = blob.len().saturating_sub(TRAILER_BYTES as u64);
     let trailer = read_exact(blob, trailer_position, TRAILER_BYTES)?;
-    let trailer = Trailer::decode(&trailer).map(|trailer| trailer.id);
-    if [header, trailer].iter().flatten().any(|id| *id != info.id) {
-        return Err(FormatError::Malformed {
-            what: "pack",
-            why: "it has another pack's name",
-        }
-        .into());
+    let trailer = Trailer::decode(&trailer);
+    let ids = [
+        header,
+        trailer.as_ref().map(|trailer| trailer.id).map_err(|_| ()),
+    ];
+    if ids.iter().flatten().any(|id| *id != info.id) {
+        return Err(malformed("it has another pack's name"));
     }
-    Ok(())
+    Ok(trailer.ok())
+}
+
+fn unknown_places() -> PackError {
+    malformed("it is damaged, and where its ranges lie cannot be told without it")
+}
+
+fn malformed(why: &'static str) -> PackError {
+    FormatError::Malformed { what: "pack", why }.into()
 }

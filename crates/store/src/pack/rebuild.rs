@@ -2,17 +2,19 @@
 //!
 //! As long as the manifest still has all of its ranges, none of them says anything that the manifest and the batches do
 //! not: the ranges lie one after another, and where in a range a batch is can be found out by walking over it. So damage
-//! there costs a walk, and no batch. That it has all of them is what the trailer says, or that each range is whole where it
-//! then has to lie: batches do not say whose they are, and another partition's must not be taken for them.
+//! there costs a walk, and no batch. That it has all of them is what the trailer or the directory says: batches do not say
+//! whose they are, and another partition's must not be taken for them.
 
 use std::sync::Arc;
 
 use super::footer::{Footer, read_exact};
-use super::layout::{DirectoryEntry, HEADER_BYTES, PackHeader, TRAILER_BYTES, Trailer};
+use super::layout::{
+    DIRECTORY_ENTRY_BYTES, DirectoryEntry, HEADER_BYTES, PackHeader, TRAILER_BYTES, Trailer,
+};
 use super::reader::PackReader;
 use super::writer::{OpenRange, encode_footer};
 use super::{PackError, PackInfo, blob_name};
-use crate::format::FormatError;
+use crate::format::{FormatError, Reader};
 use crate::media::{Blob, BlobMedium};
 use crate::policy::PartitionPolicy;
 
@@ -39,11 +41,16 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
             entry
         })
         .collect();
-    let is_certain = trailer.map(|trailer| {
-        trailer.footer_position == position && trailer.directory_entries as usize == bare.len()
-    });
-    if is_certain == Some(false) {
-        return Err(unknown_places());
+    let all_are_known = match trailer {
+        Some(trailer) => {
+            trailer.footer_position == position && trailer.directory_entries as usize == bare.len()
+        }
+        None => blob.len() == position || directory_says_so(&*blob, &bare, position),
+    };
+    if !all_are_known {
+        return Err(malformed(
+            "it is damaged, and where its ranges lie cannot be told without what is",
+        ));
     }
     let footer = Footer::new(encode_footer(&bare, &[]), bare.len());
     let unindexed = Arc::new(PackReader::new(header, Arc::clone(&blob), footer));
@@ -54,19 +61,8 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
         let (range, position) = (entry.range, entry.position);
         let mut walked = OpenRange::begin(&range, position, index.len() as u32, interval_bytes);
         let mut scan = unindexed.scan(&entry, READ_CHUNK_BYTES);
-        let mut last = None;
-        let ended = loop {
-            match scan.next_batch() {
-                Ok(Some(batch)) => {
-                    last = Some(batch.header.last_offset());
-                    walked.push(&batch.header, &mut index);
-                }
-                ended => break ended,
-            }
-        };
-        let is_whole = ended.is_ok() && last.is_none_or(|last| last == range.last);
-        if is_certain.is_none() && !is_whole {
-            return Err(unknown_places());
+        while let Ok(Some(batch)) = scan.next_batch() {
+            walked.push(&batch.header, &mut index);
         }
         directory.push(walked.end(range));
     }
@@ -93,8 +89,15 @@ fn check_identity(blob: &dyn Blob, info: &PackInfo) -> Result<Option<Trailer>, P
     Ok(trailer.ok())
 }
 
-fn unknown_places() -> PackError {
-    malformed("it is damaged, and where its ranges lie cannot be told without it")
+/// Whether a directory at `position`, where the footer has to be, says the same of the ranges.
+fn directory_says_so(blob: &dyn Blob, ranges: &[DirectoryEntry], position: u64) -> bool {
+    let bytes = read_exact(blob, position, ranges.len() * DIRECTORY_ENTRY_BYTES);
+    let Ok(bytes) = bytes else { return false };
+    let mut reader = Reader::new("directory of a pack", &bytes);
+    ranges.iter().all(|range| {
+        DirectoryEntry::decode(&mut reader)
+            .is_ok_and(|entry| entry.range == range.range && entry.position == range.position)
+    })
 }
 
 fn malformed(why: &'static str) -> PackError {

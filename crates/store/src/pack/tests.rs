@@ -486,3 +486,33 @@ proptest! {
         let _ = PackReader::open(&medium, PackId(1));
     }
 }
+
+/// The manifest may have let go of some of a pack's ranges. Where the others lie only the footer says then, and what lies
+/// where they would be without the gap is another partition's.
+#[test]
+fn ranges_of_a_damaged_pack_are_not_taken_for_each_other() {
+    let medium = MemoryBlobs::default();
+    let ranges = [2, 5].map(|partition| Planned {
+        partition: PartitionId(partition),
+        first: Offset(0),
+        batches: vec![batch(0, &[1, 2], 100), batch(2, &[3], 50)],
+        end: Offset(3),
+    });
+    let info = write(&medium, 1, &ranges, 1);
+    let name = blob_name(PackId(1));
+    let whole = medium.get(&name).unwrap();
+    let footer = 64 + info.ranges.iter().map(|range| range.bytes).sum::<u64>() as usize;
+    for byte in [footer, whole.len() - 1] {
+        let mut damaged = whole.to_vec();
+        damaged[byte] ^= 1;
+        medium.put(&name, damaged);
+        let left = Arc::new(PackInfo {
+            ranges: vec![info.ranges[1]],
+            ..(*info).clone()
+        });
+        let set = set(&medium, &[left]);
+        let read = set.read(PartitionId(5), Offset(0), 1 << 20, Offset(3));
+        let read = read.unwrap().run();
+        assert!(matches!(read, Err(ReadError::Damaged { .. })), "{read:?}");
+    }
+}

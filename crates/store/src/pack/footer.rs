@@ -14,7 +14,7 @@ use super::layout::{
     TRAILER_BYTES, Trailer,
 };
 use crate::format::{FormatError, Reader, crc32c};
-use crate::ids::PartitionId;
+use crate::ids::{PackId, PartitionId};
 use crate::media::Blob;
 
 const WHAT: &str = "pack footer";
@@ -47,11 +47,17 @@ impl Footer {
             return Err(FormatError::Truncated("pack").into());
         }
         let header = PackHeader::decode(&read_exact(blob, 0, HEADER_BYTES)?)?;
-        let trailer_position = size - TRAILER_BYTES as u64;
-        let trailer = Trailer::decode(&read_exact(blob, trailer_position, TRAILER_BYTES)?)?;
-        if trailer.id != header.id {
+        let (id, footer) = Self::read_behind_batches(blob)?;
+        if id != header.id {
             return Err(malformed("its header and its trailer are of different packs").into());
         }
+        Ok((header, footer))
+    }
+
+    /// Reads trailer and footer of a pack that has room for them. Says whose they are.
+    pub(super) fn read_behind_batches(blob: &dyn Blob) -> Result<(PackId, Self), PackError> {
+        let trailer_position = blob.len().saturating_sub(TRAILER_BYTES as u64);
+        let trailer = Trailer::decode(&read_exact(blob, trailer_position, TRAILER_BYTES)?)?;
         let footer_bytes = trailer.footer_bytes();
         let end = trailer.footer_position.checked_add(footer_bytes);
         if end.is_none_or(|end| end > trailer_position)
@@ -71,7 +77,7 @@ impl Footer {
             directory_entries: trailer.directory_entries as usize,
         };
         footer.check(trailer.footer_position)?;
-        Ok((header, footer))
+        Ok((trailer.id, footer))
     }
 
     /// A footer that was just encoded.

@@ -31,6 +31,10 @@ pub(crate) fn rebuild(medium: &dyn BlobMedium, info: &PackInfo) -> Result<PackRe
         created: info.created,
         manifest: 0,
     };
+    if let Ok((_, footer)) = Footer::read_behind_batches(&*blob) {
+        // Only the header is damaged.
+        return Ok(PackReader::new(header, blob, footer));
+    }
     let mut position = HEADER_BYTES as u64;
     let bare: Vec<DirectoryEntry> = info
         .ranges

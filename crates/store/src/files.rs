@@ -10,7 +10,10 @@ const COPY_CHUNK_BYTES: usize = 1 << 20;
 
 /// The directory that `path` lies in.
 pub(crate) fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
+    let parent = path.parent();
+    parent
+        .filter(|parent| *parent != Path::new(""))
+        .unwrap_or(Path::new("."))
 }
 
 /// Copies a file, replacing one that is at `target`, and syncs the copy. The caller syncs the directory.

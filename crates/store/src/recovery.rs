@@ -67,6 +67,7 @@ pub(crate) fn recover(
     let layout = Layout::new(&settings.data_dir);
     let lock = take_lock(env, &layout)?;
     let format = open_format(settings, env, &layout)?;
+    sync_names(env, &layout)?;
     let blobs = LocalBlobs::open(Arc::clone(&env.disk), &layout.packs())
         .map_err(OpenError::io("opening the packs"))?;
     let (manifests, found) =
@@ -193,13 +194,24 @@ fn open_format(
     };
     // Last, and with a sync of the directory: once it is there, so is the rest.
     format.write(env, layout)?;
-    let above = crate::files::parent(layout.root());
-    if above != std::path::Path::new("") {
-        env.disk.sync_dir(above).map_err(OpenError::io(
-            "syncing the directory above the data directory",
-        ))?;
-    }
     Ok(format)
+}
+
+/// Makes the names durable that are found: a process that was killed between a change of names and the sync of their
+/// directory leaves names that only the page cache has, and this one is about to build on them.
+fn sync_names(env: &Env, layout: &Layout) -> Result<(), OpenError> {
+    let dirs = [
+        crate::files::parent(layout.root()).to_owned(),
+        layout.root().to_owned(),
+        layout.journal(),
+        layout.packs(),
+        layout.manifest(),
+    ];
+    for dir in dirs {
+        let syncing = format!("syncing the directory {}", dir.display());
+        env.disk.sync_dir(&dir).map_err(OpenError::io(syncing))?;
+    }
+    Ok(())
 }
 
 fn journal_file_bytes(settings: &SlotSettings, env: &Env) -> Result<u64, OpenError> {

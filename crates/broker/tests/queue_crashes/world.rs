@@ -104,7 +104,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        if self.plan.is(Trouble::Kills) || !(self.disk.is_off() || self.rng.one_in(2)) {
+        if self.plan.is(Trouble::Kills) || self.rng.one_in(2) {
             self.disk.kill();
         } else {
             self.disk.restart();

@@ -31,7 +31,7 @@ type FileId = u64;
 pub struct Faults {
     /// A write fails, having written some of its sectors.
     pub write_error_one_in: u64,
-    /// A sync fails, and some of what was to be synced is lost for good.
+    /// A sync fails. Of a file, some of what was to be synced is lost for good.
     pub sync_error_one_in: u64,
     /// Syncs of files say that all is well and do nothing.
     pub fsync_is_a_lie: bool,
@@ -89,7 +89,8 @@ impl SimDisk {
         self.inner.lock().capacity_bytes = capacity_bytes;
     }
 
-    /// Has the power go in the middle of the operation after the next `operations` that change something.
+    /// Has everything stop in the middle of the operation after the next `operations` that change something. Whether the
+    /// power went, or just the process, is said by what follows: [`SimDisk::restart`] or [`SimDisk::kill`].
     pub fn fail_power_after(&self, operations: u64) {
         self.inner.lock().power.fail_after(operations);
     }
@@ -249,8 +250,7 @@ impl Inner {
         if self.faults.fsync_is_a_lie {
             return Ok(());
         }
-        let odds = self.faults.sync_error_one_in;
-        let error = odds > 0 && self.rng.one_in(odds);
+        let error = self.sync_fails();
         let Some(file) = self.files.get_mut(&id) else {
             return Ok(());
         };
@@ -260,6 +260,11 @@ impl Inner {
         }
         file.sync();
         Ok(())
+    }
+
+    fn sync_fails(&self) -> bool {
+        let odds = self.faults.sync_error_one_in;
+        odds > 0 && self.rng.one_in(odds)
     }
 
     fn change(&mut self, change: Change) -> io::Result<()> {
@@ -372,6 +377,9 @@ impl Disk for Mount {
         self.on(|inner| {
             if inner.power.use_up() {
                 return Err(power::off());
+            }
+            if inner.sync_fails() {
+                return Err(io::Error::other("simulated sync error"));
             }
             inner.names.sync(dir);
             Ok(())

@@ -97,6 +97,9 @@ pub enum ManifestError {
         /// How many packs there are.
         packs: usize,
     },
+    /// A change may be in force, or not: the next start finds out.
+    #[error("whether the manifest was written is not known: {0}")]
+    Unclear(#[source] std::io::Error),
     /// An edit that cannot be right.
     #[error("a change of the packs contradicts the manifest: {0}")]
     Contradiction(&'static str),

@@ -23,6 +23,8 @@ pub struct Manifests {
     next_pack: PackId,
     /// Numbers given out for packs that no manifest lists yet.
     unfinished: BTreeSet<PackId>,
+    /// A commit failed in such a way that its manifest may be found by the next start: no pack is deleted any more.
+    unclear: bool,
     set: Arc<PackSet>,
     /// Shared with every [`DeletionHold`].
     holds: Arc<()>,
@@ -72,6 +74,7 @@ impl Manifests {
             set: Arc::new(PackSet::new(medium, current.packs.values())),
             next_pack: inventory.next_pack,
             unfinished: BTreeSet::new(),
+            unclear: false,
             current,
             holds: Arc::new(()),
         };
@@ -135,8 +138,8 @@ impl Manifests {
 
     /// Makes `edit` durable, then shows it to readers and deletes the packs it removes.
     ///
-    /// After an error other than lack of room the slot has failed: what is on disk is not known. After a lack of room
-    /// nothing has changed.
+    /// After an error other than lack of room the slot has failed: what is on disk is not known, and so both what was in
+    /// force and what was to be stays there. After a lack of room nothing has changed.
     pub fn commit(&mut self, edit: &Edit) -> Result<(), ManifestError> {
         let mut next = self.current.edited(edit)?;
         next.next_pack = self.next_pack;
@@ -154,14 +157,24 @@ impl Manifests {
         let replaced = next.discarded.len();
         next.discarded.extend(&unfinished);
         let path = self.dir.join(file_name(next.number));
-        files::write_whole(&*self.disk, &path, &next.encode())?;
+        if let Err(error) = files::write_whole(&*self.disk, &path, &next.encode()) {
+            self.unclear = !matches!(self.disk.exists(&path), Ok(false));
+            return Err(if self.unclear {
+                ManifestError::Unclear(error)
+            } else {
+                error.into()
+            });
+        }
         next.discarded.truncate(replaced);
 
         self.publish(edit, &next);
         self.unfinished = unfinished;
         self.current = next;
         self.delete_discarded();
-        self.remove_old_files()
+        if let Err(error) = self.remove_old_files() {
+            tracing::warn!(%error, "cannot remove manifests that are not in force any more");
+        }
+        Ok(())
     }
 
     /// Shows readers the packs of `next` in the place of those that `edit` changes.
@@ -183,7 +196,7 @@ impl Manifests {
     /// Deletes the packs that do not count any more. If they cannot be deleted now, that is tried again later.
     fn delete_discarded(&mut self) {
         let discarded = &mut self.current.discarded;
-        if discarded.is_empty() || Arc::strong_count(&self.holds) > 1 {
+        if discarded.is_empty() || self.unclear || Arc::strong_count(&self.holds) > 1 {
             return;
         }
         match self.set.medium().delete(&blob_names(discarded)) {

@@ -83,6 +83,7 @@ pub struct Fate {
     lives: u64,
     clean: u64,
     power_failures: u64,
+    killed_midway: u64,
     failures: u64,
     from_packs: u64,
     rot_noticed: u64,
@@ -100,6 +101,7 @@ impl AddAssign for Fate {
         self.lives += other.lives;
         self.clean += other.clean;
         self.power_failures += other.power_failures;
+        self.killed_midway += other.killed_midway;
         self.failures += other.failures;
         self.from_packs += other.from_packs;
         self.rot_noticed += other.rot_noticed;
@@ -118,6 +120,7 @@ impl Fate {
             ("refusals for want of room", self.refused_full),
             ("stops in order", self.clean),
             ("power failures", self.power_failures),
+            ("processes killed in the middle of something", self.killed_midway),
             ("failures of the slot", self.failures),
             ("partitions read from packs", self.from_packs),
             ("damage in what is served", self.rot_noticed),
@@ -230,9 +233,7 @@ impl World {
                     if self.stop == Stop::InOrder {
                         self.stop = Stop::Unclear;
                     }
-                    self.fate.power_failures += u64::from(self.disk.is_off());
-                    self.floor = self.synced;
-                    self.disk.restart();
+                    self.die();
                 }
                 Err(error) => return Err(format!("opening: {error}")),
             }
@@ -608,21 +609,24 @@ impl World {
             self.synced = self.log.len();
             self.count_packs(slot);
         }
-        if self.disk.is_off() {
-            self.say(|| "the power went".to_owned());
-            self.fate.power_failures += 1;
-            self.floor = self.synced;
-            self.disk.restart();
-        } else if self.rng.one_in(2) {
-            self.say(|| "killed".to_owned());
-            self.floor = self.synced.max(self.written);
+        self.die();
+        Ok(())
+    }
+
+    /// The process dies, and maybe the machine with it: in the middle of something if the disk has stopped.
+    fn die(&mut self) {
+        let midway = self.disk.is_off();
+        if self.rng.one_in(2) {
+            self.say(|| format!("killed, midway: {midway}"));
+            self.fate.killed_midway += u64::from(midway);
             self.disk.kill();
         } else {
-            self.say(|| "the plug was pulled".to_owned());
-            self.floor = self.synced;
+            self.say(|| format!("the power went, midway: {midway}"));
+            self.fate.power_failures += 1;
+            self.written = self.synced;
             self.disk.restart();
         }
-        Ok(())
+        self.floor = self.synced.max(self.written);
     }
 
     /// After a bit has turned over, everything is there or it is said what is not.

@@ -16,7 +16,7 @@ pub struct Fate {
     pub(crate) unclear: u64,
     pub(crate) refused_full: u64,
     pub(crate) failures: u64,
-    pub(crate) power_failures: u64,
+    pub(crate) cut_off: u64,
     pub(crate) kills: u64,
     pub(crate) clean: u64,
     pub(crate) old_receipts: u64,
@@ -40,7 +40,7 @@ impl AddAssign for Fate {
         self.unclear += other.unclear;
         self.refused_full += other.refused_full;
         self.failures += other.failures;
-        self.power_failures += other.power_failures;
+        self.cut_off += other.cut_off;
         self.kills += other.kills;
         self.clean += other.clean;
         self.old_receipts += other.old_receipts;
@@ -64,7 +64,7 @@ impl Fate {
             ("requests without an answer", self.unclear),
             ("refusals for want of room", self.refused_full),
             ("failures of the store", self.failures),
-            ("power failures", self.power_failures),
+            ("ends in the middle of something", self.cut_off),
             ("kills", self.kills),
             ("stops in order", self.clean),
             ("receipts of an earlier life", self.old_receipts),

@@ -70,8 +70,7 @@ impl World {
         for life in 0..2 + self.plan.seed % 4 {
             self.say(|| format!("life {life}"));
             self.disk.set_faults(self.plan.faults(true));
-            let powered = !self.plan.is(Trouble::Kills) && !self.rng.one_in(3);
-            if powered {
+            if !self.rng.one_in(3) {
                 self.disk.fail_power_after(200 + self.rng.below(1_500));
             }
             match self.begin().await {
@@ -103,6 +102,7 @@ impl World {
         !self.disk.is_off() && !excuses.contains(&self.plan.trouble)
     }
 
+    /// The process has died, and maybe the machine with it.
     fn restart(&mut self) {
         if self.plan.is(Trouble::Kills) || self.rng.one_in(2) {
             self.disk.kill();
@@ -214,7 +214,7 @@ impl World {
         }
         let failed = life.broker.failed().is_some();
         self.fate.failures += u64::from(failed && !self.disk.is_off());
-        self.fate.power_failures += u64::from(self.disk.is_off());
+        self.fate.cut_off += u64::from(self.disk.is_off());
         if !failed && !self.disk.is_off() {
             if self.rng.one_in(3) {
                 let stopped = in_time("stopping", life.broker.shutdown()).await?;

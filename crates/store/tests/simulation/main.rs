@@ -1,9 +1,10 @@
 //! Crash tests: a slot on a simulated disk, under a seed.
 //!
-//! A run makes random commits, steps the journal and the settler in random order, has the power go in the middle of
-//! something, starts again, and compares what is there with a naive model (`model.rs`): the recovered slot is what the
-//! first so many commits add up to, and those include every commit that was acknowledged as durable. `world.rs` drives,
-//! `workload.rs` makes commits up, `observed.rs` reads a slot back, `rot.rs` turns a bit over in the end.
+//! A run makes random commits, steps the journal and the settler in random order, has the process killed or the power go
+//! in the middle of something, starts again, and compares what is there with a naive model (`model.rs`): the recovered
+//! slot is what the first so many commits add up to, and those include every commit that was acknowledged as durable.
+//! `world.rs` drives, `workload.rs` makes commits up, `observed.rs` reads a slot back, `rot.rs` turns a bit over in the
+//! end.
 //!
 //! `MILLSTREAM_SEEDS=20000` runs more seeds than the 2,000 of the fast lane, `MILLSTREAM_SEED=123` runs one and says what
 //! it does: `MILLSTREAM_SEED=123 cargo test -p millstream-store --test simulation -- --nocapture`.

@@ -120,7 +120,7 @@ impl Fate {
             ("refusals for want of room", self.refused_full),
             ("stops in order", self.clean),
             ("power failures", self.power_failures),
-            ("processes killed in the middle of something", self.killed_midway),
+            ("kills in the middle of something", self.killed_midway),
             ("failures of the slot", self.failures),
             ("partitions read from packs", self.from_packs),
             ("damage in what is served", self.rot_noticed),

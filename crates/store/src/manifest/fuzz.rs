@@ -123,6 +123,7 @@ mod tests {
         PackRange {
             partition: PartitionId(partition),
             compacted: partition % 2 == 1,
+            dense: partition.is_multiple_of(2),
             first,
             end: first + 10,
             last: if is_empty { first - 1 } else { first + 9 },

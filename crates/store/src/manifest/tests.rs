@@ -373,6 +373,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
                         PackRange {
                             partition: PartitionId(partition),
                             compacted,
+                            dense: !compacted && covered % 2 == 0,
                             first: Offset(first),
                             end: Offset(first + covered),
                             last: Offset(if bytes == 0 { first - 1 } else { first }),

@@ -13,6 +13,7 @@ use super::layout::{
     DIRECTORY_ENTRY_BYTES, DirectoryEntry, HEADER_BYTES, INDEX_ENTRY_BYTES, IndexEntry, PackHeader,
     TRAILER_BYTES, Trailer,
 };
+use super::range::NextBatch;
 use crate::format::{FormatError, Reader, crc32c};
 use crate::ids::{PackId, PartitionId};
 use crate::media::Blob;
@@ -31,8 +32,8 @@ pub(super) struct Footer {
 pub(super) struct Start {
     /// In bytes from the start of the range.
     pub(super) position: u64,
-    /// No batch from there on has a lower offset.
-    pub(super) offset: Offset,
+    /// Where the batch that is there starts.
+    pub(super) next: NextBatch,
     /// Bytes up to the next index entry or the range's end.
     pub(super) gap_bytes: u64,
 }
@@ -145,22 +146,22 @@ impl Footer {
         let first = entry.index_start as usize;
         let count = entry.index_count as usize;
         let passed = partition_point(count, |number| before(&self.index(first + number)));
-        let (position, offset) = match passed.checked_sub(1) {
+        let (position, batch) = match passed.checked_sub(1) {
             Some(number) => {
                 let index = self.index(first + number);
-                (index.position, index.base_offset)
+                (index.position, NextBatch::At(index.base_offset))
             }
-            None => (0, entry.range.first),
+            None => (0, entry.range.first_batch()),
         };
-        let next = if passed < count {
+        let end = if passed < count {
             self.index(first + passed).position
         } else {
             entry.range.bytes
         };
         Start {
             position,
-            offset,
-            gap_bytes: next - position,
+            next: batch,
+            gap_bytes: end - position,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::ids::PartitionId;
 pub(crate) const RANGE_BYTES: usize = 72;
 
 const COMPACTED: u32 = 1;
+const DENSE: u32 = 2;
 
 /// A run of one partition's batches in a pack.
 ///
@@ -21,6 +22,9 @@ pub struct PackRange {
     pub partition: PartitionId,
     /// Every offset in it came out of compaction once.
     pub compacted: bool,
+    /// Its batches follow one another without a gap, from `first` on. So where one starts, which no checksum of its own
+    /// covers, is known.
+    pub dense: bool,
     /// The first offset covered.
     pub first: Offset,
     /// The offset after the last one covered.
@@ -37,12 +41,49 @@ pub struct PackRange {
     pub delete_horizon: Option<TimestampMs>,
 }
 
+/// Where the next batch of a range starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextBatch {
+    /// There.
+    At(Offset),
+    /// There or further on: what may have been between is gone.
+    AtOrAfter(Offset),
+}
+
+impl NextBatch {
+    /// The lowest offset that it can have.
+    pub(super) fn offset(self) -> Offset {
+        match self {
+            Self::At(offset) | Self::AtOrAfter(offset) => offset,
+        }
+    }
+
+    /// Whether a batch may start there.
+    pub(super) fn can_be(self, base_offset: Offset) -> bool {
+        match self {
+            Self::At(offset) => base_offset == offset,
+            Self::AtOrAfter(offset) => base_offset >= offset,
+        }
+    }
+
+    /// The first and the last offset of the batch that is there. What its header says of its place counts only where
+    /// nothing else does.
+    pub(super) fn span(self, header: &BatchHeader) -> (Offset, Offset) {
+        let first = match self {
+            Self::At(offset) => offset,
+            Self::AtOrAfter(_) => header.base_offset,
+        };
+        (first, first + i64::from(header.last_offset_delta))
+    }
+}
+
 impl PackRange {
     /// A range without batches that covers offsets from `first` on.
     pub(crate) fn empty(partition: PartitionId, first: Offset, compacted: bool) -> Self {
         Self {
             partition,
             compacted,
+            dense: true,
             first,
             end: first,
             last: first - 1,
@@ -63,12 +104,31 @@ impl PackRange {
             self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
         }
         self.bytes += u64::from(header.size_bytes);
+        self.dense &= header.base_offset == self.last.next();
         self.last = header.last_offset();
         self.end = self.end.max(header.next_offset());
         self.delete_horizon = match (self.delete_horizon, header.delete_horizon) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+    }
+
+    /// Where its first batch starts.
+    pub(super) fn first_batch(&self) -> NextBatch {
+        self.batch_from(self.first)
+    }
+
+    /// Where the batch starts that follows one with that last offset.
+    pub(super) fn batch_after(&self, last: Offset) -> NextBatch {
+        self.batch_from(last.next())
+    }
+
+    fn batch_from(&self, offset: Offset) -> NextBatch {
+        if self.dense {
+            NextBatch::At(offset)
+        } else {
+            NextBatch::AtOrAfter(offset)
+        }
     }
 
     /// Whether it has no batches.
@@ -78,7 +138,9 @@ impl PackRange {
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32(self.partition.0);
-        out.put_u32(if self.compacted { COMPACTED } else { 0 });
+        let compacted = if self.compacted { COMPACTED } else { 0 };
+        let dense = if self.dense { DENSE } else { 0 };
+        out.put_u32(compacted | dense);
         out.put_i64(self.first.0);
         out.put_i64(self.end.0);
         out.put_i64(self.last.0);
@@ -96,6 +158,7 @@ impl PackRange {
         let range = Self {
             partition,
             compacted: flags & COMPACTED != 0,
+            dense: flags & DENSE != 0,
             first: Offset(reader.i64()?),
             end: Offset(reader.i64()?),
             last: Offset(reader.i64()?),
@@ -105,7 +168,7 @@ impl PackRange {
             delete_horizon: Some(TimestampMs(reader.i64()?)).filter(|horizon| horizon.0 >= 0),
         };
         let reserved = reader.u64()?;
-        if flags & !COMPACTED != 0 || reserved != 0 {
+        if flags & !(COMPACTED | DENSE) != 0 || reserved != 0 {
             return Err(reader.malformed("a range has flags that are not known"));
         }
         if range.first.0 < 0 || range.first > range.end {

@@ -7,6 +7,7 @@ use millstream_record::{Batch, BatchHeader, Batches, Offset, TimestampMs};
 
 use super::footer::{Footer, Start, read_exact};
 use super::layout::{DirectoryEntry, PackHeader};
+use super::range::NextBatch;
 use super::scan::RangeScan;
 use super::{PackError, blob_name};
 use crate::format::FormatError;
@@ -89,8 +90,8 @@ impl PackReader {
     ) -> Result<Bytes, PackError> {
         let Start {
             position,
+            mut next,
             gap_bytes,
-            ..
         } = self.footer.start_for_offset(entry, from);
         let rest_bytes = entry.range.bytes - position;
         // What lies before the wanted batch is skipped: usually less than a gap.
@@ -98,7 +99,6 @@ impl PackReader {
         let bytes = read_exact(&*self.blob, entry.position + position, read_bytes as usize)?;
 
         let mut skipped = 0;
-        let mut last = None;
         let (first, available) = loop {
             if skipped as u64 >= rest_bytes {
                 return Ok(Bytes::new());
@@ -106,11 +106,15 @@ impl PackReader {
             // Where an index lies, what it leads to may be further on than what was read.
             let here = bytes.slice(skipped.min(bytes.len())..);
             let header = self.header_at(entry, position + skipped as u64, &here)?;
-            check_place(entry, &header, last)?;
-            last = Some(header.last_offset());
-            if header.last_offset() >= from {
+            let (_, last) = next.span(&header);
+            // Those before the wanted one need not be whole.
+            if last >= from || !entry.range.dense {
+                check_place(entry, &header, next)?;
+            }
+            if last >= from {
                 break (header, here);
             }
+            next = entry.range.batch_after(last);
             skipped += header.size_bytes as usize;
         };
         if first.base_offset >= upto {
@@ -127,7 +131,9 @@ impl PackReader {
         } else {
             available
         };
-        take_whole(entry, &available, max_bytes, upto)
+        // Its place has been checked.
+        let next = NextBatch::At(first.base_offset);
+        take_whole(entry, &available, next, max_bytes, upto)
     }
 
     /// Where reading can go on after [`PackReader::read`] has found damage at `from`: behind the batch that is damaged if
@@ -145,15 +151,19 @@ impl PackReader {
         entry: &DirectoryEntry,
         from: Offset,
     ) -> Result<Option<Offset>, PackError> {
-        let mut position = self.footer.start_for_offset(entry, from).position;
-        let mut last = None;
+        let start = self.footer.start_for_offset(entry, from);
+        let (mut position, mut next) = (start.position, start.next);
         while position < entry.range.bytes {
             let header = self.header_at(entry, position, &[])?;
-            check_place(entry, &header, last)?;
-            if last.is_some() && header.base_offset > from {
-                return Ok(Some(header.base_offset));
+            let (first, last) = next.span(&header);
+            let is_behind = position > start.position && first > from;
+            if is_behind || !entry.range.dense {
+                check_place(entry, &header, next)?;
             }
-            last = Some(header.base_offset);
+            if is_behind {
+                return Ok(Some(first));
+            }
+            next = entry.range.batch_after(last);
             position += u64::from(header.size_bytes);
         }
         Ok((position == entry.range.bytes).then_some(entry.range.end))
@@ -173,8 +183,8 @@ impl PackReader {
         } else {
             by_offset
         };
-        let mut scan = self.scan_from(entry, start.position, SEARCH_CHUNK_BYTES);
-        let mut next = start.offset;
+        let mut scan = self.scan_from(entry, start, SEARCH_CHUNK_BYTES);
+        let mut next = start.next.offset();
         while let Some(batch) = scan.next_batch().map_err(|error| error.at(next))? {
             next = batch.header.next_offset();
             if batch.header.last_offset() >= from && batch.header.max_timestamp >= at {
@@ -186,7 +196,7 @@ impl PackReader {
 
     /// Walks all batches of a range, reading `chunk_bytes` at a time.
     pub fn scan(self: &Arc<Self>, entry: &DirectoryEntry, chunk_bytes: usize) -> RangeScan {
-        self.scan_from(entry, 0, chunk_bytes)
+        self.scan_near(entry, entry.range.first, chunk_bytes)
     }
 
     /// Walks the batches of a range from the one that contains `from`, or a few before it.
@@ -197,16 +207,16 @@ impl PackReader {
         chunk_bytes: usize,
     ) -> RangeScan {
         let start = self.footer.start_for_offset(entry, from);
-        self.scan_from(entry, start.position, chunk_bytes)
+        self.scan_from(entry, start, chunk_bytes)
     }
 
     fn scan_from(
         self: &Arc<Self>,
         entry: &DirectoryEntry,
-        position: u64,
+        start: Start,
         chunk_bytes: usize,
     ) -> RangeScan {
-        RangeScan::new(Arc::clone(self), *entry, position, chunk_bytes)
+        RangeScan::new(Arc::clone(self), *entry, start, chunk_bytes)
     }
 
     /// Reads `len` bytes of a range, `position` bytes from its start.
@@ -240,11 +250,11 @@ impl PackReader {
 fn take_whole(
     entry: &DirectoryEntry,
     bytes: &Bytes,
+    mut next: NextBatch,
     max_bytes: usize,
     upto: Offset,
 ) -> Result<Bytes, PackError> {
     let mut taken = 0;
-    let mut last = None;
     for batch in Batches::new(bytes.clone()) {
         // What is cut off at the end was not asked for; anything else wrong with the first batch is.
         let batch = match batch {
@@ -256,25 +266,25 @@ fn take_whole(
         if !fits || batch.header.base_offset >= upto {
             break;
         }
-        if let Err(error) = check_batch(entry, &batch, last) {
+        if let Err(error) = check_batch(entry, &batch, next) {
             if taken == 0 {
                 return Err(error);
             }
             break;
         }
-        last = Some(batch.header.last_offset());
+        next = entry.range.batch_after(batch.header.last_offset());
         taken += batch.bytes.len();
     }
     Ok(bytes.slice(..taken))
 }
 
-/// Checks that a batch is whole, and lies in its range after the one that ends with `last`.
+/// Checks that a batch is whole, and starts where it has to.
 pub(super) fn check_batch(
     entry: &DirectoryEntry,
     batch: &Batch,
-    last: Option<Offset>,
+    next: NextBatch,
 ) -> Result<(), PackError> {
-    check_place(entry, &batch.header, last)?;
+    check_place(entry, &batch.header, next)?;
     batch.check_crc()?;
     Ok(())
 }
@@ -282,16 +292,15 @@ pub(super) fn check_batch(
 fn check_place(
     entry: &DirectoryEntry,
     header: &BatchHeader,
-    last: Option<Offset>,
+    next: NextBatch,
 ) -> Result<(), PackError> {
     let range = &entry.range;
-    let after_last = last.is_none_or(|last| header.base_offset > last);
-    if after_last && header.base_offset >= range.first && header.last_offset() <= range.last {
+    if next.can_be(header.base_offset) && header.last_offset() <= range.last {
         Ok(())
     } else {
         Err(PackError::Misplaced {
             partition: range.partition,
-            offset: header.base_offset,
+            offset: next.offset(),
         })
     }
 }

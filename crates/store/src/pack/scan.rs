@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_limits::BATCH_BYTES_MAX;
 use millstream_record::header::HEADER_BYTES;
-use millstream_record::{Batch, BatchError, BatchHeader, Offset};
+use millstream_record::{Batch, BatchError, BatchHeader};
 
 use super::PackError;
+use super::footer::Start;
 use super::layout::DirectoryEntry;
+use super::range::NextBatch;
 use super::reader::{PackReader, check_batch};
 
 /// Reads a range's batches one after another, in chunks. Every batch is checked; after an error the walk can only be
@@ -22,23 +24,23 @@ pub struct RangeScan {
     /// What has been read and not been given out.
     buffer: Bytes,
     chunk_bytes: usize,
-    last: Option<Offset>,
+    next: NextBatch,
 }
 
 impl RangeScan {
     pub(super) fn new(
         pack: Arc<PackReader>,
         entry: DirectoryEntry,
-        position: u64,
+        start: Start,
         chunk_bytes: usize,
     ) -> Self {
         Self {
             pack,
             entry,
-            position,
+            position: start.position,
             buffer: Bytes::new(),
             chunk_bytes,
-            last: None,
+            next: start.next,
         }
     }
 
@@ -59,8 +61,8 @@ impl RangeScan {
         }
         self.fill(size_bytes)?;
         let batch = Batch::parse(self.buffer.split_to(size_bytes))?;
-        check_batch(&self.entry, &batch, self.last)?;
-        self.last = Some(batch.header.last_offset());
+        check_batch(&self.entry, &batch, self.next)?;
+        self.next = self.entry.range.batch_after(batch.header.last_offset());
         Ok(Some(batch))
     }
 

@@ -52,7 +52,7 @@ impl Commit {
     }
 }
 
-/// State changes that are found out when a commit is taken: see [`crate::Slot::commit_with`].
+/// State changes that are found out when a commit is taken: see [`crate::Slot::commit_prepared`].
 #[derive(Debug, Default)]
 pub struct StateChanges {
     /// State to set: key and value.

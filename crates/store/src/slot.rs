@@ -17,6 +17,7 @@ use crate::ids::PartitionId;
 use crate::partition::Partition;
 use crate::policy::PartitionPolicy;
 use crate::replay::RecoveryReport;
+use crate::sequencer::Prepared;
 use crate::settings::{Drive, SlotSettings};
 use crate::settler::Settler;
 use crate::state::State;
@@ -60,22 +61,27 @@ impl Slot {
         })
     }
 
-    /// Gives the commit its place: validates it, assigns offsets and queues it for the journal. Does no I/O and never
-    /// waits. On an error nothing has happened.
+    /// Gives the commit its place: validates it, assigns offsets and queues it for the journal. Never waits, and does no
+    /// I/O unless the commit requires something. On an error nothing has happened.
     pub fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
         self.engine().commit(commit)
     }
 
-    /// The same for a commit that a state machine takes part in: `then` runs when the commit cannot be refused any more, and
-    /// adds the state changes that go with it, `state_bytes_max` bytes at most. It runs within the order of commits: it has
-    /// to be quick, and must not commit or read the state table. If the commit is refused it does not run.
-    pub fn commit_with(
+    /// The first half of a commit that a state machine takes part in: looks up what it names and what it requires, which may
+    /// read the disk. `state_bytes_max` is how many bytes of state changes the machine will add at most.
+    pub fn prepare(&self, commit: Commit, state_bytes_max: usize) -> Result<Prepared, CommitError> {
+        self.engine().prepare(commit, state_bytes_max)
+    }
+
+    /// The second half: `then` runs when the commit cannot be refused any more, and adds the state changes that go with it.
+    /// It runs within the order of commits: it has to be quick, and must not commit or read the state table. If the commit
+    /// is refused it does not run. What the commit requires is compared again, in memory unless a checkpoint came in between.
+    pub fn commit_prepared(
         &self,
-        commit: Commit,
-        state_bytes_max: usize,
+        prepared: Prepared,
         then: impl FnOnce(&mut StateChanges),
     ) -> Result<Sequenced, CommitError> {
-        self.engine().commit_with(commit, state_bytes_max, then)
+        self.engine().commit_prepared(prepared, then)
     }
 
     /// Waits until there is memory for `bytes` more. Hold the admission until the commit has been sequenced.

@@ -15,28 +15,34 @@ use crate::error::CommitError;
 use crate::ids::PartitionId;
 use crate::journal::entry::{AppendFrame, Frame};
 use crate::partition::{Partition, PartitionOrigin};
-use crate::sequencer::{Requirement, Resolved, ResolvedAppend, Target};
+use crate::sequencer::{Prepared, Requirement, Resolved, ResolvedAppend, Target};
 use crate::state::keys;
 
 impl Engine {
     pub(crate) fn commit(&self, commit: Commit) -> Result<Sequenced, CommitError> {
-        self.commit_with(commit, 0, |_| {})
+        let prepared = self.prepare(commit, 0)?;
+        self.commit_prepared(prepared, |_| {})
     }
 
-    pub(crate) fn commit_with(
+    pub(crate) fn prepare(
         &self,
         commit: Commit,
         state_bytes_max: usize,
-        then: impl FnOnce(&mut StateChanges),
-    ) -> Result<Sequenced, CommitError> {
-        if let Some(failure) = self.progress.failure() {
-            return Err(CommitError::Failed(failure.clone()));
-        }
+    ) -> Result<Prepared, CommitError> {
+        self.check_failure()?;
         self.check_size(&commit, state_bytes_max)?;
         check_keys(&commit.puts, &commit.deletes, &commit.appends)?;
-        let resolved = self.resolve(commit)?;
+        self.resolve(commit).map(Prepared)
+    }
+
+    pub(crate) fn commit_prepared(
+        &self,
+        prepared: Prepared,
+        then: impl FnOnce(&mut StateChanges),
+    ) -> Result<Sequenced, CommitError> {
+        self.check_failure()?;
         self.sequencer
-            .sequence(resolved, self.room.refusal(), |commit| {
+            .sequence(prepared.0, self.room.refusal(), |commit| {
                 self.install(commit);
                 let mut changes = StateChanges::default();
                 then(&mut changes);
@@ -59,6 +65,13 @@ impl Engine {
         for partition in &commit.drops {
             partitions.remove(&partition.id());
             dropped.insert(partition.id(), Some(Arc::clone(partition)));
+        }
+    }
+
+    fn check_failure(&self) -> Result<(), CommitError> {
+        match self.progress.failure() {
+            Some(failure) => Err(CommitError::Failed(failure.clone())),
+            None => Ok(()),
         }
     }
 

@@ -40,6 +40,10 @@ use crate::ticket::{CommitNumber, Progress, Ticket};
 /// it skips at most these.
 const OFFSETS_RESERVED: i64 = 1 << 20;
 
+/// A commit whose partitions and requirements have been looked up: see [`crate::Slot::prepare`].
+#[must_use = "nothing has happened yet"]
+pub struct Prepared(pub(crate) Resolved);
+
 /// A commit whose partitions have been looked up, but which has not been checked against them.
 pub(crate) struct Resolved {
     pub(crate) requires: Vec<Requirement>,

@@ -8,6 +8,7 @@ use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability};
 
 use super::QueueHandle;
+use super::cell::JointCommit;
 use super::check::check_policy;
 use super::read::{Found, Message, read};
 use crate::error::BrokerError;
@@ -180,26 +181,25 @@ impl QueueHandle {
             policy: policy.clone(),
             ..(*current).clone()
         });
+        let slot = &broker.inner.slot;
+        let commit = Commit {
+            puts: vec![(definition::key(self.id()), definition::encode(&definition))],
+            ..Commit::default()
+        };
+        let joint = JointCommit::prepare(slot, commit, Durability::Fsync, 0);
+        let joint = joint.map_err(BrokerError::from)?;
         let durable = {
             let mut state = self.cell.state.lock();
             state.check_open()?;
-            let commit = Commit {
-                puts: vec![(definition::key(self.id()), definition::encode(&definition))],
-                ..Commit::default()
-            };
             let now = broker.now();
-            let performed = self.cell.perform_beside(
-                &mut state,
-                &broker.inner.slot,
-                commit,
-                (Durability::Fsync, 0),
-                |machine, effects| {
-                    if policy.access != Access::Shared {
-                        machine.dismiss(ConsumerId::UNNAMED, effects);
-                    }
-                    machine.set_policy(policy, now, effects);
-                },
-            );
+            let changed = |machine: &mut Queue, effects: &mut Effects| {
+                if policy.access != Access::Shared {
+                    machine.dismiss(ConsumerId::UNNAMED, effects);
+                }
+                machine.set_policy(policy, now, effects);
+            };
+            let cell = &self.cell;
+            let performed = cell.perform_jointly(&mut state, slot, joint, changed);
             performed.map_err(BrokerError::from)?;
             broker.inner.queues.count_refusing(
                 super::create::may_refuse(&current.policy),

@@ -7,7 +7,7 @@ use millstream_limits::QUEUE_BURIAL_BYTES_MAX;
 use millstream_record::{Header, Offset, TimestampMs};
 use millstream_store::Commit;
 
-use super::cell::Cell;
+use super::cell::{Cell, JointCommit};
 use super::read::{Found, read};
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -61,27 +61,24 @@ impl Cell {
         let messages = letters(&self.name, partition, letter, found, now);
         let mut composed = broker.compose(&target, &messages).await?;
         let _admission = broker.admit(composed.size_bytes()).await;
+        let slot = &broker.inner.slot;
+        let commit = Commit {
+            appends: std::mem::take(&mut composed.appends),
+            ..Commit::default()
+        };
+        let joint = JointCommit::prepare(slot, commit, self.durability, count);
+        let joint = joint.map_err(BrokerError::from)?;
         let mut state = self.state.lock();
         if state.check_open().is_err() || !state.machine.is_dying_in(letter.job, offsets) {
             return Ok(offsets.len());
         }
         let before = offsets.get(count).copied().unwrap_or(Offset(i64::MAX));
-        let commit = Commit {
-            appends: std::mem::take(&mut composed.appends),
-            ..Commit::default()
-        };
-        let performed = self.perform_beside(
-            &mut state,
-            &broker.inner.slot,
-            commit,
-            (self.durability, count),
-            |machine, effects| {
-                for range in &records.damaged {
-                    machine.damaged(partition.index(), range.start, range.end, now, effects);
-                }
-                machine.buried(letter.job, before, now, effects);
-            },
-        );
+        let performed = self.perform_jointly(&mut state, slot, joint, |machine, effects| {
+            for range in &records.damaged {
+                machine.damaged(partition.index(), range.start, range.end, now, effects);
+            }
+            machine.buried(letter.job, before, now, effects);
+        });
         performed.map_err(BrokerError::from)?;
         Ok(count)
     }

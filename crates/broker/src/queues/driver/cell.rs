@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream_catalog::TopicId;
 use millstream_record::TimestampMs;
-use millstream_store::{Commit, CommitError, Durability, Sequenced, Slot, StateChanges, Ticket};
+use millstream_store::{
+    Commit, CommitError, Durability, Prepared, Sequenced, Slot, StateChanges, Ticket,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -70,6 +72,36 @@ pub(super) struct State {
     pub(super) closed: bool,
 }
 
+/// A commit that a machine is to take part in.
+pub(super) struct JointCommit {
+    commit: Prepared,
+    promise: Durability,
+    /// Room for what the machine writes.
+    state_bytes: usize,
+}
+
+impl JointCommit {
+    /// Looks up what the commit needs, which may read the disk: a cell's lock is taken only then. The machine's event will
+    /// concern so many records.
+    pub(super) fn prepare(
+        slot: &Slot,
+        commit: Commit,
+        promise: Durability,
+        records: usize,
+    ) -> Result<Self, CommitError> {
+        let commit = Commit {
+            promise: Some(promise),
+            ..commit
+        };
+        let state_bytes = STATE_BYTES + records * STATE_BYTES_PER_RECORD;
+        Ok(Self {
+            commit: slot.prepare(commit, state_bytes)?,
+            promise,
+            state_bytes,
+        })
+    }
+}
+
 impl Cell {
     pub(super) fn new(
         id: QueueId,
@@ -125,31 +157,25 @@ impl Cell {
         Ok(())
     }
 
-    /// Has the machine take part in a commit of something else: `event`, which concerns so many records, happens once the
-    /// commit cannot be refused any more. If it is refused, nothing has happened.
-    pub(super) fn perform_beside(
+    /// Has the machine take part in a commit of something else: `event` happens once the commit cannot be refused any more.
+    /// If it is refused, nothing has happened.
+    pub(super) fn perform_jointly(
         &self,
         state: &mut State,
         slot: &Slot,
-        commit: Commit,
-        (promise, records): (Durability, usize),
+        joint: JointCommit,
         event: impl FnOnce(&mut Queue, &mut Effects),
     ) -> Result<Sequenced, CommitError> {
-        let commit = Commit {
-            promise: Some(promise),
-            ..commit
-        };
         let mut effects = Effects::default();
         let mut entries = Entries::new().into_iter().peekable();
         let machine = &mut state.machine;
-        let state_bytes = STATE_BYTES + records * STATE_BYTES_PER_RECORD;
-        let mut sequenced = slot.commit_with(commit, state_bytes, |changes| {
+        let mut sequenced = slot.commit_prepared(joint.commit, |changes| {
             event(machine, &mut effects);
             entries = self.entries(&mut effects).into_iter().peekable();
-            take(&mut entries, state_bytes, changes);
+            take(&mut entries, joint.state_bytes, changes);
         })?;
         state.durable = Some(sequenced.durable.clone());
-        state.commit_rest(slot, entries, promise)?;
+        state.commit_rest(slot, entries, joint.promise)?;
         if let Some(durable) = &state.durable {
             sequenced.durable = durable.clone();
         }

@@ -9,7 +9,7 @@ use millstream_limits::{QUEUE_STATE_DELETES_PER_COMMIT, QUEUES_MAX, RECORD_ENCOD
 use millstream_record::{Offset, TimestampMs};
 use millstream_store::{Commit, Durability, Ticket};
 
-use super::cell::Cell;
+use super::cell::{Cell, JointCommit};
 use super::check::check_policy;
 use super::keeper::keep;
 use super::{QueueHandle, Queues};
@@ -118,12 +118,13 @@ impl Broker {
             ],
             ..Commit::default()
         };
+        let slot = &self.inner.slot;
+        let joint = JointCommit::prepare(slot, commit, Durability::Fsync, 0);
+        let joint = joint.map_err(BrokerError::from)?;
         let durable = {
             let mut state = cell.state.lock();
-            let slot = &self.inner.slot;
             let begun = |_: &mut Queue, effects_then: &mut Effects| *effects_then = effects;
-            let performed =
-                cell.perform_beside(&mut state, slot, commit, (Durability::Fsync, 0), begun);
+            let performed = cell.perform_jointly(&mut state, slot, joint, begun);
             performed.map_err(BrokerError::from)?;
             state.durable.clone()
         };

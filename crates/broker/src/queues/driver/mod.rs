@@ -6,7 +6,7 @@
 //! trimmed, reads the log for it, appends dead letters, and keeps its time. An idle queue's task sleeps.
 //!
 //! A machine cannot take back what it has said. So where something that can be refused goes into the same commit, the
-//! machine is asked only once the commit is certain: see [`Cell::perform_beside`](cell::Cell).
+//! machine is asked only once the commit is certain: see [`Cell::perform_jointly`](cell::Cell).
 //!
 //! Start with [`cell`]; [`receive`], [`subscription`], [`settle`] and [`admin`] are the requests, [`keeper`] what happens by
 //! itself, [`scan`] and [`read`] look into the log, [`bury`] and [`redrive`] move dead letters there and back, [`room`] is

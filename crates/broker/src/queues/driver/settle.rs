@@ -6,7 +6,7 @@ use millstream_record::TimestampMs;
 use millstream_store::{Commit, CommitError, Durability, Ticket};
 
 use super::QueueHandle;
-use super::cell::State;
+use super::cell::{JointCommit, State};
 use crate::error::BrokerError;
 use crate::produce::{Composed, Gone, NewMessage, Published};
 use crate::queues::error::QueueError;
@@ -99,25 +99,33 @@ impl QueueHandle {
         receipts: &[Receipt],
         mut composed: Vec<Composed>,
     ) -> Result<Result<Acked, CommitError>, QueueError> {
-        let mut state = self.cell.state.lock();
-        state.check_open()?;
-        for (index, receipt) in receipts.iter().enumerate() {
-            let checked = state.machine.check(receipt);
-            checked.map_err(|error| QueueError::Receipt { index, error })?;
-        }
-        let now = self.broker.now();
+        let slot = &self.broker.inner.slot;
         let appends = composed.iter_mut().flat_map(|one| one.appends.drain(..));
         let commit = Commit {
             appends: appends.collect(),
             ..Commit::default()
         };
-        let sequenced = self.cell.perform_beside(
-            &mut state,
-            &self.broker.inner.slot,
-            commit,
-            (self.cell.durability, receipts.len()),
-            |machine, effects| machine.ack(receipts, now, &mut Answers::new(), effects),
-        );
+        let check = |state: &State| {
+            state.check_open()?;
+            for (index, receipt) in receipts.iter().enumerate() {
+                let checked = state.machine.check(receipt);
+                checked.map_err(|error| QueueError::Receipt { index, error })?;
+            }
+            Ok::<_, QueueError>(())
+        };
+        // Whoever cannot acknowledge need not be told what else is wrong, nor have anything looked up.
+        check(&self.cell.state.lock())?;
+        let joint = match JointCommit::prepare(slot, commit, self.cell.durability, receipts.len()) {
+            Ok(joint) => joint,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut state = self.cell.state.lock();
+        check(&state)?;
+        let now = self.broker.now();
+        let acked = |machine: &mut Queue, effects: &mut Effects| {
+            machine.ack(receipts, now, &mut Answers::new(), effects);
+        };
+        let sequenced = self.cell.perform_jointly(&mut state, slot, joint, acked);
         self.wake_in_time(&state);
         Ok(sequenced.map(|sequenced| {
             let mut rest = &sequenced.appends[..];

@@ -321,7 +321,8 @@ pub const QUEUE_SCHEDULED_MAX: usize = 10_000_000;
 pub const QUEUE_DEDUP_WINDOW_MS_DEFAULT: u64 = 5 * 60_000;
 
 /// Ids that all queues together remember for their deduplication windows, at about 100 bytes each, twice that if they come
-/// one by one; beyond, a queue forgets its oldest, and counts them.
+/// one by one; beyond, a queue that has more than an equal share forgets its oldest, and counts them. Until it does, the
+/// shares of the others come on top: at most twice as many.
 pub const QUEUE_DEDUP_IDS_MAX: usize = 2_000_000;
 
 /// Records in one delivery of a queue: what one answer and one lease hold.

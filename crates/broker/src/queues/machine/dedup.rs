@@ -8,8 +8,8 @@
 //! Ids are kept in the groups in which they were met, one a scan: a group is one entry of the state table, and goes when
 //! the last of its ids is older than the window.
 //!
-//! Every id of a group has a place in the room that all queues share. If there is none left, the queue's oldest group is
-//! forgotten early; if it has none, what is new is not remembered.
+//! Every id of a group has a place in the room that all queues share. If there is none left for the queue, its oldest groups
+//! are forgotten early; if it has none, what is new is not remembered.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -174,7 +174,18 @@ impl Dedup {
 
     /// Takes a place for one more id. Whether there is one.
     fn takes_place(&mut self, writes: &mut Vec<Write>) -> bool {
-        self.places.take() || (self.forgets_first(writes) && self.places.take())
+        if self.places.take() {
+            return true;
+        }
+        if !self.forgets_first(writes) {
+            return false;
+        }
+        if !self.places.take() {
+            // There are still too many: two groups for one id, so that they become fewer without all going at once.
+            self.forgets_first(writes);
+            self.places.take_anyway(1);
+        }
+        true
     }
 
     /// Forgets the oldest group before its time. Whether there is one.

@@ -72,42 +72,56 @@ impl Sharing {
 }
 
 #[test]
-fn a_queue_forgets_its_own_oldest_when_all_together_remember_too_many() {
+fn a_queue_with_more_than_its_share_forgets_its_own_oldest() {
     let room = Arc::new(IdsRoom::for_ids(10));
     let (mut one, mut other) = (Sharing::new(&room), Sharing::new(&room));
-    one.append(0..6);
-    other.append(0..2);
-    other.append(2..4);
+    one.append(0..4);
+    for first in [0, 2, 4] {
+        other.append(first..first + 2);
+    }
     assert_eq!((one.counts().2, other.counts().2), (0, 0));
-    other.append(4..5);
-    assert_eq!(other.counts(), (5, 0, 2));
-    // The next two of `other` are still known, and so are all of `one`.
-    other.append(2..5);
-    assert_eq!(other.counts(), (5, 3, 2));
-    one.append(0..6);
-    assert_eq!(one.counts(), (6, 6, 0));
+    other.append(6..7);
+    assert_eq!(other.counts(), (7, 0, 2));
+    // The next ones of `other` are still known, and so are all of `one`.
+    other.append(2..7);
+    assert_eq!(other.counts(), (7, 5, 2));
+    one.append(0..4);
+    assert_eq!(one.counts(), (4, 4, 0));
     // What was forgotten is new again, and has the place that became free.
     other.append(0..1);
-    assert_eq!(other.counts(), (6, 3, 2));
+    assert_eq!(other.counts(), (8, 5, 2));
     other.append(0..1);
-    assert_eq!(other.counts(), (6, 4, 2));
+    assert_eq!(other.counts(), (8, 6, 2));
 }
 
 #[test]
-fn a_queue_that_has_nothing_to_forget_does_not_remember() {
+fn a_queue_that_took_every_place_keeps_no_other_from_remembering() {
     let room = Arc::new(IdsRoom::for_ids(10));
-    let (mut one, mut other) = (Sharing::new(&room), Sharing::new(&room));
-    one.append(0..10);
-    other.append(0..3);
-    other.append(0..3);
-    assert_eq!(other.counts(), (6, 0, 6));
-    assert_eq!(one.counts(), (10, 0, 0));
-    // A single look at more than there is room for keeps the first of them.
-    drop(one);
-    other.append(10..25);
-    assert_eq!(other.counts(), (21, 0, 11));
-    other.append(10..25);
-    assert_eq!(other.counts().1, 10);
+    let (mut greedy, mut other) = (Sharing::new(&room), Sharing::new(&room));
+    greedy.append(0..6);
+    greedy.append(6..10);
+    other.append(0..5);
+    other.append(0..5);
+    assert_eq!(other.counts(), (5, 5, 0));
+    assert_eq!(greedy.counts(), (10, 0, 0));
+    // Whoever has more than its share pays for it when it goes on.
+    greedy.append(10..11);
+    assert_eq!(greedy.counts(), (11, 0, 6));
+    other.append(0..5);
+    assert_eq!(other.counts(), (5, 10, 0));
+    // Beyond its share the other one makes room as well.
+    other.append(5..6);
+    assert_eq!(other.counts(), (6, 10, 5));
+}
+
+#[test]
+fn a_single_look_at_more_than_there_is_room_for_keeps_the_first() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let mut one = Sharing::new(&room);
+    one.append(0..15);
+    assert_eq!(one.counts(), (15, 0, 5));
+    one.append(0..15);
+    assert_eq!(one.counts(), (20, 10, 15));
 }
 
 #[test]
@@ -158,4 +172,19 @@ fn what_is_too_much_for_the_room_at_a_restart_is_forgotten() {
     one.restart(&Arc::new(IdsRoom::for_ids(7)));
     assert_eq!(one.counts().2, 0, "what was forgotten is not stored");
     assert_eq!(one.queue.state(0, Offset(10)), Some(RecordState::Finished));
+}
+
+#[test]
+fn at_a_restart_too_a_queue_with_less_than_its_share_keeps_it() {
+    let room = Arc::new(IdsRoom::for_ids(10));
+    let (mut greedy, mut other) = (Sharing::new(&room), Sharing::new(&room));
+    greedy.append(0..4);
+    greedy.append(4..8);
+    other.append(0..2);
+    let smaller = Arc::new(IdsRoom::for_ids(5));
+    greedy.restart(&smaller);
+    other.restart(&smaller);
+    assert_eq!((greedy.counts().2, other.counts().2), (4, 0));
+    other.append(0..2);
+    assert_eq!(other.counts().1, 2);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use millstream_http::HttpSettings;
 use serde_json::{Value, json};
-use support::Served;
 use support::events::Feed;
+use support::{PATIENCE, Served};
 
 async fn publish(served: &Served, topic: &str, records: &Value) {
     let path = format!("/v1/topics/{topic}/records");
@@ -239,27 +239,36 @@ async fn rest(feed: &mut Feed, last: usize) -> (Vec<usize>, u64) {
 #[tokio::test]
 async fn a_slow_reader_gets_what_its_policy_says() {
     for policy in ["block", "drop_oldest", "drop_newest", "latest_per_key"] {
-        let served = Served::start().await;
-        served.topic("t", 1).await;
-        let path = format!("/v1/live?topic=t&slow={policy}&buffer_records=20");
-        let mut feed = Feed::follow(&served, &path).await;
-        let count = outrun(&served).await;
-        let (numbers, dropped) = rest(&mut feed, count - 1).await;
-        assert_eq!(numbers.len() + dropped as usize, count, "{policy}");
-        assert!(numbers.is_sorted(), "{policy}");
-        match policy {
-            "block" => assert_eq!(dropped, 0),
-            "drop_oldest" => assert!(numbers.ends_with(&[398, 399]), "{numbers:?}"),
-            "drop_newest" => assert!(numbers.starts_with(&[0, 1]), "{numbers:?}"),
-            // The last of each key came.
-            _ => assert!(numbers.ends_with(&[390, 391, 392, 393, 394, 395, 396, 397, 398, 399])),
+        // On a busy machine the feed may begin so late that it has it all from the log, and drops nothing.
+        let deadline = Instant::now() + PATIENCE;
+        while outrun_with(policy).await == 0 && policy != "block" {
+            assert!(Instant::now() < deadline, "{policy} drops nothing");
         }
-        assert_eq!(dropped == 0, policy == "block", "{policy}: {dropped}");
-        let page = served.get("/metrics").await;
-        let page = String::from_utf8(page.body).unwrap();
-        let counted = format!("millstream_live_dropped_records_total {dropped}\n");
-        assert!(page.contains(&counted), "{counted}");
     }
+}
+
+/// Outruns a reader of that policy, checks what it gets, and returns how many records were dropped.
+async fn outrun_with(policy: &str) -> u64 {
+    let served = Served::start().await;
+    served.topic("t", 1).await;
+    let path = format!("/v1/live?topic=t&slow={policy}&buffer_records=20");
+    let mut feed = Feed::follow(&served, &path).await;
+    let count = outrun(&served).await;
+    let (numbers, dropped) = rest(&mut feed, count - 1).await;
+    assert_eq!(numbers.len() + dropped as usize, count, "{policy}");
+    assert!(numbers.is_sorted(), "{policy}");
+    match policy {
+        "block" => assert_eq!(dropped, 0),
+        "drop_oldest" => assert!(numbers.ends_with(&[398, 399]), "{numbers:?}"),
+        "drop_newest" => assert!(numbers.starts_with(&[0, 1]), "{numbers:?}"),
+        // The last of each key came.
+        _ => assert!(numbers.ends_with(&[390, 391, 392, 393, 394, 395, 396, 397, 398, 399])),
+    }
+    let page = served.get("/metrics").await;
+    let page = String::from_utf8(page.body).unwrap();
+    let counted = format!("millstream_live_dropped_records_total {dropped}\n");
+    assert!(page.contains(&counted), "{counted}");
+    dropped
 }
 
 #[tokio::test]
@@ -336,11 +345,7 @@ async fn a_shutdown_ends_feeds_properly() {
 
 #[tokio::test]
 async fn silence_is_broken_by_comments() {
-    let served = Served::start_with(HttpSettings {
-        keep_alive: Duration::from_millis(50),
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_pinging(Duration::from_millis(50)).await;
     served.topic("t", 1).await;
     let mut feed = Feed::follow(&served, "/v1/live?topic=t").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -351,11 +356,7 @@ async fn silence_is_broken_by_comments() {
 
 #[tokio::test]
 async fn a_reader_is_told_how_far_its_filter_has_come() {
-    let served = Served::start_with(HttpSettings {
-        keep_alive: Duration::from_millis(50),
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_pinging(Duration::from_millis(50)).await;
     served.topic("t", 1).await;
     let path = "/v1/live?topic=t&filter=%7B%22key%22%3A%7B%22equals%22%3A%22b%22%7D%7D";
     let mut feed = Feed::follow(&served, path).await;

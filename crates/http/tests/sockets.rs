@@ -1,4 +1,4 @@
-//! A `WebSocket`: publish, follow and consume on one connection.
+//! A `WebSocket`: follow and consume on one connection, and how it ends.
 
 mod support;
 
@@ -13,31 +13,11 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-async fn queue(served: &Served, name: &str, topic: &str) {
-    let body = json!({"name": name, "topic": topic, "from": "earliest"}).to_string();
-    let made = served.send("POST", "/v1/queues", &body).await;
-    assert_eq!(made.status, 201, "{made:?}");
-}
-
-async fn publish(socket: &mut Socket, topic: &str, values: &[&str]) {
-    let records: Vec<Value> = values
-        .iter()
-        .map(|value| json!({ "value": value }))
-        .collect();
-    let frame = json!({"type": "publish", "topic": topic, "records": records});
-    let answer = socket.ask(frame).await;
-    assert_eq!(answer["type"], "published", "{answer}");
-}
-
-async fn open_messages(served: &Served, queue: &str) -> Value {
-    served.get(&format!("/v1/queues/{queue}")).await.ok()["depth"].clone()
-}
-
 #[tokio::test]
 async fn one_socket_publishes_follows_and_consumes() {
     let served = Served::start().await;
     served.topic("t", 1).await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let mut socket = Socket::open(&served).await;
     let subscribed = socket
         .ask(json!({"type":"subscribe","subscription":"live","topics":["t"]}))
@@ -69,7 +49,7 @@ async fn one_socket_publishes_follows_and_consumes() {
         .await;
     assert_eq!(acked["type"], "settled");
     assert_eq!(acked["results"], json!([{"ok":true}]));
-    assert_eq!(open_messages(&served, "q").await["open"], 0);
+    assert_eq!(served.open_messages("q").await["open"], 0);
     let pong = socket.ask(json!({"type":"ping"})).await;
     assert_eq!(pong["type"], "pong");
 }
@@ -83,7 +63,7 @@ async fn credit_is_what_may_come() {
         let frame = json!({"type":"subscribe","subscription":name,"topics":["t"],"credit":credit});
         socket.ask(frame).await;
     }
-    publish(&mut socket, "t", &["a", "b", "c", "d"]).await;
+    socket.publish("t", &["a", "b", "c", "d"]).await;
     assert_eq!(socket.values("two", 2).await, ["a", "b"]);
     socket.silence().await;
     socket
@@ -99,7 +79,7 @@ async fn credit_is_what_may_come() {
         .ask(json!({"type":"unsubscribe","subscription":"two"}))
         .await;
     assert_eq!(gone["type"], "unsubscribed");
-    publish(&mut socket, "t", &["e"]).await;
+    socket.publish("t", &["e"]).await;
     socket.silence().await;
     // The name is free again.
     let again = json!({"type":"subscribe","subscription":"two","topics":["t"],"from":"earliest"});
@@ -111,9 +91,9 @@ async fn credit_is_what_may_come() {
 async fn a_queue_gives_as_much_as_there_is_credit_for() {
     let served = Served::start().await;
     served.topic("t", 1).await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let mut socket = Socket::open(&served).await;
-    publish(&mut socket, "t", &["a", "b", "c", "d", "e"]).await;
+    socket.publish("t", &["a", "b", "c", "d", "e"]).await;
     socket
         .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2,"max":1}))
         .await;
@@ -147,15 +127,15 @@ async fn a_queue_gives_as_much_as_there_is_credit_for() {
 async fn what_a_socket_held_comes_back_when_it_goes() {
     let served = Served::start().await;
     served.topic("t", 1).await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     for how in ["closed", "cut", "unsubscribed"] {
         let mut socket = Socket::open(&served).await;
-        publish(&mut socket, "t", &["a", "b", "c"]).await;
+        socket.publish("t", &["a", "b", "c"]).await;
         let consume = json!({"type":"consume","subscription":"w","queue":"q","credit":2,
             "visibility_ms":43_200_000_u64});
         socket.ask(consume).await;
         let held = socket.messages("w", 2).await;
-        assert_eq!(open_messages(&served, "q").await["leased"], 2);
+        assert_eq!(served.open_messages("q").await["leased"], 2);
         match how {
             "closed" => socket.stream.close(None).await.unwrap(),
             "cut" => drop(socket),
@@ -166,12 +146,12 @@ async fn what_a_socket_held_comes_back_when_it_goes() {
                     .await;
                 let ack = json!({"type":"ack","queue":"q","receipts":receipts(&held[..1])});
                 assert_eq!(socket.ask(ack).await["results"], json!([{"ok":true}]));
-                assert_eq!(open_messages(&served, "q").await["leased"], 1);
+                assert_eq!(served.open_messages("q").await["leased"], 1);
                 drop(socket);
             }
         }
         let deadline = Instant::now() + Duration::from_secs(5);
-        while open_messages(&served, "q").await["leased"] != 0 {
+        while served.open_messages("q").await["leased"] != 0 {
             assert!(Instant::now() < deadline, "{how}: a lease is left");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -190,40 +170,18 @@ async fn what_a_socket_held_comes_back_when_it_goes() {
 }
 
 #[tokio::test]
-async fn publishes_of_one_socket_keep_their_order() {
-    let served = Served::start().await;
-    // A durable topic: answers take a while, and many are under way.
-    served.send("PUT", "/v1/topics/t", "{}").await;
-    let mut socket = Socket::open(&served).await;
-    for n in 0..1_000 {
-        let record = json!({ "value": n.to_string() });
-        socket
-            .send(&json!({"type":"publish","id":n,"topic":"t","record":record}))
-            .await;
-    }
-    let mut offsets = vec![None; 1_000];
-    for _ in 0..1_000 {
-        let answer = socket.next().await;
-        let id = answer["id"].as_u64().unwrap() as usize;
-        offsets[id] = answer["records"][0]["offset"].as_u64();
-    }
-    let expected: Vec<_> = (0..1_000).map(Some).collect();
-    assert_eq!(offsets, expected);
-}
-
-#[tokio::test]
 async fn a_subscription_goes_on_where_it_stopped() {
     let served = Served::start().await;
     served.topic("t", 2).await;
     let mut socket = Socket::open(&served).await;
     let subscribe = json!({"type":"subscribe","subscription":"s","topics":["t"]});
     socket.ask(subscribe.clone()).await;
-    publish(&mut socket, "t", &["a"]).await;
+    socket.publish("t", &["a"]).await;
     let position = socket.event("record", "s").await["position"].clone();
     socket
         .ask(json!({"type":"unsubscribe","subscription":"s"}))
         .await;
-    publish(&mut socket, "t", &["b"]).await;
+    socket.publish("t", &["b"]).await;
     let mut resume = subscribe;
     resume["position"] = position;
     socket.ask(resume).await;
@@ -323,7 +281,7 @@ async fn a_bad_frame_gets_an_error_and_harms_nobody() {
         let detail = socket.refused(frame.clone(), code).await;
         assert!(!detail.is_empty(), "{frame}");
     }
-    publish(&mut socket, "t", &["still here"]).await;
+    socket.publish("t", &["still here"]).await;
     assert_eq!(socket.values("s", 1).await, ["still here"]);
 }
 
@@ -343,13 +301,13 @@ async fn a_socket_has_bounds() {
     let named = json!({"type":"subscribe","subscription":long,"topics":["t"]});
     socket.refused(named, "invalid-name").await;
     let receipts = vec!["r"; 10_001];
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let many = json!({"type":"ack","queue":"q","receipts":receipts});
     socket.refused(many, "too-large").await;
 
     // A frame as large as may be is taken, a larger one ends the socket and nothing else.
     let value = "x".repeat(900_000);
-    publish(&mut socket, "t", &[&value]).await;
+    socket.publish("t", &[&value]).await;
     let mut large = Socket::open(&served).await;
     let _ = large.stream.send(Message::text("x".repeat(3 << 20))).await;
     let code = large.farewell().await;
@@ -393,9 +351,9 @@ async fn foreign_pages_open_no_socket() {
 async fn a_shutdown_says_goodbye_and_loses_nothing() {
     let mut served = Served::start().await;
     served.send("PUT", "/v1/topics/t", "{}").await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let mut socket = Socket::open(&served).await;
-    publish(&mut socket, "t", &["a", "b"]).await;
+    socket.publish("t", &["a", "b"]).await;
     socket
         .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2}))
         .await;
@@ -407,23 +365,19 @@ async fn a_shutdown_says_goodbye_and_loses_nothing() {
     drop(socket);
     let data = served.close().await;
     let served = Served::start_on(HttpSettings::default(), data).await;
-    assert_eq!(open_messages(&served, "q").await["leased"], 0);
-    assert_eq!(open_messages(&served, "q").await["open"], 2);
+    assert_eq!(served.open_messages("q").await["leased"], 0);
+    assert_eq!(served.open_messages("q").await["open"], 2);
 }
 
 #[tokio::test]
 async fn a_peer_that_has_vanished_is_dropped() {
-    let served = Served::start_with(HttpSettings {
-        keep_alive: Duration::from_millis(50),
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_pinging(Duration::from_millis(50)).await;
     served.topic("t", 1).await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let mut alive = Socket::open(&served).await;
     // One that answers no pings, since nobody drives it.
     let mut silent = Socket::open(&served).await;
-    publish(&mut silent, "t", &["a"]).await;
+    silent.publish("t", &["a"]).await;
     silent
         .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":1}))
         .await;
@@ -431,7 +385,7 @@ async fn a_peer_that_has_vanished_is_dropped() {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         assert_eq!(alive.ask(json!({"type":"ping"})).await["type"], "pong");
-        if open_messages(&served, "q").await["leased"] == 0 {
+        if served.open_messages("q").await["leased"] == 0 {
             break;
         }
         assert!(Instant::now() < deadline, "the silent one is still there");
@@ -457,7 +411,7 @@ async fn a_client_that_does_not_read_holds_up_nobody() {
     }
     let value = "x".repeat(64 << 10);
     for n in 0..300 {
-        publish(&mut socket, "t", &[&format!("{n} {value}")]).await;
+        socket.publish("t", &[&format!("{n} {value}")]).await;
     }
     // It gets everything by one subscription; by the other the last, and how many it did not get.
     let (mut blocks, mut drops, mut dropped) = (0, 0, 0);
@@ -481,9 +435,9 @@ async fn a_client_that_does_not_read_holds_nothing_after_a_shutdown() {
     let mut served = Served::start().await;
     served.topic("large", 1).await;
     served.send("PUT", "/v1/topics/t", "{}").await;
-    queue(&served, "q", "t").await;
+    served.queue("q", "t").await;
     let mut slow = Socket::open(&served).await;
-    publish(&mut slow, "t", &["a"]).await;
+    slow.publish("t", &["a"]).await;
     let consume = json!({"type":"consume","subscription":"w","queue":"q","credit":1,
         "visibility_ms":43_200_000_u64});
     slow.ask(consume).await;
@@ -493,74 +447,21 @@ async fn a_client_that_does_not_read_holds_nothing_after_a_shutdown() {
     let mut socket = Socket::open(&served).await;
     let value = "x".repeat(256 << 10);
     for _ in 0..80 {
-        publish(&mut socket, "large", &[&value]).await;
+        socket.publish("large", &[&value]).await;
     }
     let began = Instant::now();
     served.stop().await;
     assert!(began.elapsed() < Duration::from_secs(3));
     let data = served.close().await;
     let served = Served::start_on(HttpSettings::default(), data).await;
-    let depth = open_messages(&served, "q").await;
+    let depth = served.open_messages("q").await;
     assert_eq!((&depth["leased"], &depth["open"]), (&json!(0), &json!(1)));
     drop(slow);
 }
 
 #[tokio::test]
-async fn publishes_do_not_wait_for_memory_that_those_before_them_hold() {
-    let served = Served::start_with(HttpSettings {
-        receive_bytes_max: 1 << 20,
-        ..HttpSettings::default()
-    })
-    .await;
-    served.send("PUT", "/v1/topics/t", "{}").await;
-    let mut socket = Socket::open(&served).await;
-    let value = "x".repeat(300_000);
-    for n in 0..20 {
-        let frame = json!({"type":"publish","id":n,"topic":"t","record":{"value":value}});
-        socket.send(&frame).await;
-    }
-    // Answers may overtake each other.
-    for _ in 0..20 {
-        let answer = socket.next().await;
-        assert_eq!(answer["records"][0]["offset"], answer["id"], "{answer}");
-    }
-}
-
-#[tokio::test]
-async fn a_socket_goes_on_while_a_publish_waits() {
-    let served = Served::start_with(HttpSettings {
-        receive_bytes_max: 1 << 20,
-        ..HttpSettings::default()
-    })
-    .await;
-    served.topic("t", 1).await;
-    // A body that comes slowly holds the memory that there is.
-    let mut other = served.raw().await;
-    let head =
-        "POST /v1/topics/t/records HTTP/1.1\r\nhost: localhost\r\ncontent-length: 800000\r\n\r\n";
-    other.write_all(head.as_bytes()).await.unwrap();
-    other.write_all(&vec![b'x'; 799_999]).await.unwrap();
-    let mut socket = Socket::open(&served).await;
-    let value = "x".repeat(300_000);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let publish = json!({"type":"publish","id":1,"topic":"t","record":{"value":value}});
-    socket.send(&publish).await;
-    for n in 0..3 {
-        socket.send(&json!({"type":"ping","id":n})).await;
-        assert_eq!(socket.next().await, json!({"type":"pong","id":n}));
-    }
-    drop(other);
-    let published = socket.next().await;
-    assert_eq!(published["type"], "published", "{published}");
-}
-
-#[tokio::test]
 async fn a_socket_that_stood_still_for_a_while_is_not_dropped() {
-    let served = Served::start_with(HttpSettings {
-        keep_alive: Duration::from_millis(500),
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_pinging(Duration::from_millis(500)).await;
     served.topic("t", 1).await;
     let mut socket = Socket::open(&served).await;
     let subscribe = json!({"type":"subscribe","subscription":"s","topics":["t"],"from":"earliest"});
@@ -587,7 +488,7 @@ async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
     let served = Served::start_short(4 << 20).await;
     served.topic("t", 1).await;
     for n in 0..12 {
-        queue(&served, &format!("q{n}"), "t").await;
+        served.queue(&format!("q{n}"), "t").await;
     }
     let value = "x".repeat(64 << 10);
     for _ in 0..600 {
@@ -641,20 +542,20 @@ async fn messages_that_were_never_written_do_not_count_as_attempts() {
     let mut socket = Socket::open(&served).await;
     let value = "x".repeat(256 << 10);
     for _ in 0..80 {
-        publish(&mut socket, "large", &[&value]).await;
+        socket.publish("large", &[&value]).await;
     }
-    publish(&mut socket, "t", &["a", "b", "c"]).await;
+    socket.publish("t", &["a", "b", "c"]).await;
     let deadline = Instant::now() + Duration::from_secs(5);
-    while open_messages(&served, "q").await["leased"] == 0 {
+    while served.open_messages("q").await["leased"] == 0 {
         assert!(Instant::now() < deadline, "nothing is delivered");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(slow);
-    while open_messages(&served, "q").await["leased"] != 0 {
+    while served.open_messages("q").await["leased"] != 0 {
         assert!(Instant::now() < deadline, "nothing comes back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let depth = open_messages(&served, "q").await;
+    let depth = served.open_messages("q").await;
     assert_eq!((&depth["ready"], &depth["open"]), (&json!(3), &json!(3)));
     let queue = served.get("/v1/queues/q").await.ok();
     assert_eq!(queue["totals"]["dead_lettered"], 0, "{queue}");
@@ -662,11 +563,7 @@ async fn messages_that_were_never_written_do_not_count_as_attempts() {
 
 #[tokio::test]
 async fn a_subscription_is_told_how_far_its_filter_has_come() {
-    let served = Served::start_with(HttpSettings {
-        keep_alive: Duration::from_millis(500),
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_pinging(Duration::from_millis(500)).await;
     served.topic("t", 1).await;
     let mut socket = Socket::open(&served).await;
     let filter = json!({"key": {"equals": "b"}});
@@ -697,117 +594,4 @@ async fn a_subscription_is_told_how_far_its_filter_has_come() {
     let resume = json!({"type":"subscribe","subscription":"r","topics":["t"],"position":position});
     socket.ask(resume).await;
     assert_eq!(socket.values("r", 2).await, ["wanted", "waits for credit"]);
-}
-
-#[tokio::test]
-async fn a_publish_with_a_key_is_published_once_and_in_its_turn() {
-    let served = Served::start().await;
-    served.topic("t", 1).await;
-    let mut socket = Socket::open(&served).await;
-    let once = json!({"type":"publish","topic":"t","records":[{"value":"a"},{"value":"b"}],"idempotency_key":"k"});
-    let first = socket.ask(once.clone()).await;
-    assert_eq!(first["type"], "published", "{first}");
-    assert_eq!(first.get("replayed"), None);
-    let mut other = Socket::open(&served).await;
-    for socket in [&mut socket, &mut other] {
-        let again = socket.ask(once.clone()).await;
-        assert_eq!(
-            (&again["records"], &again["replayed"]),
-            (&first["records"], &json!(true))
-        );
-    }
-    // With something else it is a mistake, as it is with another form of the same.
-    let reused =
-        json!({"type":"publish","topic":"t","records":[{"value":"c"}],"idempotency_key":"k"});
-    socket.refused(reused, "idempotency-key-reused").await;
-    let empty = json!({"type":"publish","topic":"t","record":{},"idempotency_key":""});
-    socket.refused(empty, "bad-json").await;
-    let none = json!({"type":"publish","topic":"t","records":[],"idempotency_key":"k"});
-    socket.refused(none, "idempotency-key-reused").await;
-    assert_eq!(served.count("t").await, 2);
-
-    // What is published with keys and without keeps its order, though nobody waits for an answer.
-    for n in 0..40 {
-        let mut frame = json!({"type":"publish","topic":"t","record":{"value":n.to_string()}});
-        if n % 3 == 0 {
-            frame["idempotency_key"] = json!(format!("key {n}"));
-        }
-        socket.send(&frame).await;
-    }
-    for _ in 0..40 {
-        assert_eq!(socket.next().await["type"], "published");
-    }
-    let read = served
-        .get("/v1/topics/t/partitions/0/records?offset=2")
-        .await
-        .ok();
-    let values = read["records"].as_array().unwrap().iter();
-    let values: Vec<_> = values
-        .map(|record| record["value"].as_str().unwrap())
-        .collect();
-    let sent: Vec<_> = (0..40).map(|n| n.to_string()).collect();
-    assert_eq!(values, sent);
-}
-
-#[tokio::test]
-async fn a_socket_acks_and_publishes_both_or_neither() {
-    let served = Served::start().await;
-    served.topic("t", 1).await;
-    served.topic("results", 1).await;
-    served.indexed_topic("accounts").await;
-    queue(&served, "q", "t").await;
-    let mut socket = Socket::open(&served).await;
-    publish(&mut socket, "t", &["a", "b"]).await;
-    socket
-        .ask(json!({"type":"consume","subscription":"w","queue":"q","credit":2}))
-        .await;
-    let messages = socket.messages("w", 2).await;
-    let both = receipts(&messages);
-    let taken = json!({"type":"publish","topic":"accounts","record":{"key":"a"}});
-    socket.ask(taken).await;
-    let work = |receipts: &Value, publish: Value| json!({"type":"ack-and-publish","queue":"q","receipts":receipts,"publish":publish});
-    let results = json!([{"topic":"results","records":[{"value":"done"},{"value":"too"}]}]);
-
-    let bogus = json!([both[0], "1-2-3-4"]);
-    socket
-        .refused(work(&bogus, results.clone()), "receipt-lost")
-        .await;
-    let nowhere = json!([results[0], {"topic":"nowhere","records":[{}]}]);
-    socket
-        .refused(work(&json!(both), nowhere), "unknown-topic")
-        .await;
-    let second =
-        json!([results[0], {"topic":"accounts","records":[{}, {"key":"a","expected":"absent"}]}]);
-    let lost = socket.ask(work(&json!(both), second)).await;
-    assert_eq!(lost["problem"]["code"], "precondition-failed", "{lost}");
-    assert_eq!(lost["problem"]["pointer"], "#/publish/1/records/1/expected");
-    assert_eq!(open_messages(&served, "q").await["open"], 2);
-    assert_eq!(served.count("results").await, 0);
-
-    let done = socket.ask(work(&json!(both), results.clone())).await;
-    assert_eq!(done["type"], "acked-and-published", "{done}");
-    assert_eq!(done["published"][0]["topic"], "results");
-    assert_eq!(done["published"][0]["records"][1]["offset"], 1);
-    assert_eq!(open_messages(&served, "q").await["open"], 0);
-    assert_eq!(served.count("results").await, 2);
-    let again = socket
-        .refused(work(&json!(both), results), "receipt-lost")
-        .await;
-    assert!(again.contains("finished"), "{again}");
-}
-
-#[tokio::test]
-async fn which_record_of_a_publish_lost_is_told() {
-    let served = Served::start().await;
-    served.indexed_topic("accounts").await;
-    let mut socket = Socket::open(&served).await;
-    let opened =
-        json!({"type":"publish","topic":"accounts","record":{"key":"a","expected":"absent"}});
-    socket.ask(opened.clone()).await;
-    let lost = socket.ask(opened).await;
-    assert_eq!(lost["problem"]["pointer"], "#/record/expected", "{lost}");
-    let several = json!({"type":"publish","topic":"accounts","records":[{"key":"b","expected":"absent"},{"key":"a","expected":3}]});
-    let lost = socket.ask(several).await;
-    assert_eq!(lost["problem"]["pointer"], "#/records/1/expected", "{lost}");
-    assert_eq!(lost["problem"]["position"], 0);
 }

@@ -20,16 +20,18 @@ use millstream_broker::{Broker, BrokerSettings};
 use millstream_env::Env;
 use millstream_http::HttpSettings;
 use millstream_record::Offset;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Nothing in these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const RECEIVE_BUFFER_BYTES: u32 = 256 << 10;
 
 /// A served broker; all of it goes when this is dropped.
 pub struct Served {
@@ -47,6 +49,15 @@ impl Served {
 
     pub async fn start_with(settings: HttpSettings) -> Served {
         Served::start_on(settings, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts one that asks silent peers for a sign of life so often.
+    pub async fn start_pinging(keep_alive: Duration) -> Served {
+        Served::start_with(HttpSettings {
+            keep_alive,
+            ..HttpSettings::default()
+        })
+        .await
     }
 
     /// Starts on a data directory that may have been used before.
@@ -108,9 +119,16 @@ impl Served {
         Client::over(self.raw().await)
     }
 
-    /// A bare connection.
+    /// A bare connection. What its client does not read soon stays with the server, however far the system would let the
+    /// window grow.
     pub async fn raw(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.address).await.unwrap();
+        let socket = match self.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let socket = socket.unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        let socket = socket.connect(self.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         socket
     }
@@ -161,6 +179,18 @@ impl Served {
         let path = format!("/v1/topics/{}", name.replace('"', "%22"));
         let answer = self.send("PUT", &path, &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
+    /// Makes a queue that begins with what is there.
+    pub async fn queue(&self, name: &str, topic: &str) {
+        let body = json!({"name": name, "topic": topic, "from": "earliest"}).to_string();
+        let made = self.send("POST", "/v1/queues", &body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+
+    /// What a queue says of the messages that are not done.
+    pub async fn open_messages(&self, queue: &str) -> Value {
+        self.get(&format!("/v1/queues/{queue}")).await.ok()["depth"].clone()
     }
 
     /// A topic that knows where the records of each key are.

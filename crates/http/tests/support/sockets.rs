@@ -95,6 +95,17 @@ impl Socket {
         problem["detail"].as_str().unwrap().to_owned()
     }
 
+    /// Publishes values to a topic, and waits until that is acknowledged.
+    pub async fn publish(&mut self, topic: &str, values: &[&str]) {
+        let records: Vec<Value> = values
+            .iter()
+            .map(|value| json!({ "value": value }))
+            .collect();
+        let frame = json!({"type": "publish", "topic": topic, "records": records});
+        let answer = self.ask(frame).await;
+        assert_eq!(answer["type"], "published", "{answer}");
+    }
+
     /// The next frame, which has to be of that type and for that subscription.
     pub async fn event(&mut self, kind: &str, subscription: &str) -> Value {
         let frame = self.next().await;

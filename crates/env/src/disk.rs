@@ -61,7 +61,7 @@ pub trait Disk: Send + Sync {
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, EntryKind)>>;
 
-    /// Makes a directory and what is missing above it. Making one that exists is no error.
+    /// Makes a directory and what is missing above it, which is durable then. Making one that exists is no error.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Removes an empty directory.
@@ -129,4 +129,12 @@ impl std::fmt::Debug for DiskLock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DiskLock")
     }
+}
+
+/// The directory that `path` lies in.
+pub fn parent(path: &Path) -> &Path {
+    let parent = path.parent();
+    parent
+        .filter(|parent| *parent != Path::new(""))
+        .unwrap_or(Path::new("."))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::aligned::is_aligned;
-use crate::disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind};
+use crate::disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, parent};
 
 /// The machine's own disk, through the file system.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,14 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        let is_missing = |dir: &&Path| **dir != *Path::new("") && !dir.exists();
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+        fs::create_dir_all(dir)?;
+        // The directory's own name lies where the caller knows of it, the others do not.
+        for above in missing.iter().skip(1).rev() {
+            self.sync_dir(parent(above))?;
+        }
+        Ok(())
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {

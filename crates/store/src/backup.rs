@@ -207,6 +207,7 @@ fn copy_journal(
 ) -> io::Result<()> {
     let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
     let copy = LocalJournal::open(disk, clock, &target.journal(), format.journal_file_bytes)?;
+    let copy = copy.beginning_at(covered);
     let align = DIRECT_ALIGNMENT as u64;
     let mut at = JournalPosition(covered.0 - covered.0 % align);
     let mut buffer = aligned_buffer(JOURNAL_CHUNK_BYTES);

@@ -3,18 +3,11 @@
 use std::io;
 use std::path::Path;
 
+pub(crate) use millstream_env::parent;
 use millstream_env::{Access, Disk};
 
 /// How much is copied at a time.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
-
-/// The directory that `path` lies in.
-pub(crate) fn parent(path: &Path) -> &Path {
-    let parent = path.parent();
-    parent
-        .filter(|parent| *parent != Path::new(""))
-        .unwrap_or(Path::new("."))
-}
 
 /// Copies a file, replacing one that is at `target`, and syncs the copy. The caller syncs the directory.
 pub(crate) fn copy(disk: &dyn Disk, source: &Path, target: &Path) -> io::Result<u64> {

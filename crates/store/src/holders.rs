@@ -35,9 +35,9 @@ pub(crate) struct Asked(Mutex<Answers>);
 
 #[derive(Default)]
 struct Answers {
-    /// Durable.
+    /// They survive a power failure.
     known: HashMap<PartitionId, Finished>,
-    /// As durable as this commit.
+    /// They do when this commit does.
     pending: Option<(CommitNumber, HashMap<PartitionId, Finished>)>,
 }
 
@@ -66,13 +66,14 @@ impl Asked {
         self.0.lock().pending = Some((engine.sequencer.last(), found));
     }
 
-    /// Takes over what was asked last if everything that was sequenced before is durable. `false` if it is not yet.
+    /// Takes over what was asked last if everything that was sequenced before survives a power failure, which what is
+    /// dropped on the strength of it does not come back from. `false` if it is not so yet.
     pub(crate) fn take(&self, engine: &Engine) -> bool {
         let mut answers = self.0.lock();
         let Some((number, _)) = &answers.pending else {
             return true;
         };
-        if engine.progress.durable() < *number {
+        if engine.progress.synced() < *number {
             return false;
         }
         if let Some((_, found)) = answers.pending.take() {

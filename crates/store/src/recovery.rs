@@ -82,12 +82,21 @@ pub(crate) fn recover(
     let journal = open_journal(env, &layout, format, state.covered_position(), counters)?;
 
     let from = state.covered_position();
+    let settled = manifests.current().settled;
+    if from > settled {
+        return Err(OpenError::Damaged {
+            file: layout.manifest(),
+            reason: format!(
+                "packs hold the journal up to {settled}, the state table covers what is before {from}: the newest manifest is missing"
+            ),
+        });
+    }
     let known = read_slot_state(&state)?;
     let epoch = Arc::new(SlotEpoch::default());
     let mut replay = Replay::load(
         Arc::clone(&state),
         Arc::clone(manifests.packs()),
-        manifests.current().settled,
+        settled,
         Arc::clone(budget),
         Arc::clone(retirees),
         Arc::clone(&epoch),
@@ -194,20 +203,24 @@ fn open_format(
     };
     // Last, and with a sync of the directory: once it is there, so is the rest.
     format.write(env, layout)?;
+    env.disk
+        .sync_dir(crate::files::parent(layout.root()))
+        .map_err(OpenError::io(
+            "syncing the directory above the data directory",
+        ))?;
     Ok(format)
 }
 
 /// Makes the names durable that are found: a process that was killed between a change of names and the sync of their
 /// directory leaves names that only the page cache has, and this one is about to build on them.
 fn sync_names(env: &Env, layout: &Layout) -> Result<(), OpenError> {
-    let dirs = [
-        crate::files::parent(layout.root()).to_owned(),
-        layout.root().to_owned(),
-        layout.journal(),
-        layout.packs(),
-        layout.manifest(),
-    ];
-    for dir in dirs {
+    let above = crate::files::parent(layout.root());
+    if let Err(error) = env.disk.sync_dir(above) {
+        // It may be somebody else's, whose names may only be passed through, and has hardly changed.
+        tracing::debug!(dir = %above.display(), %error, "the directory above the data directory cannot be synced");
+    }
+    let root = layout.root().to_owned();
+    for dir in [root, layout.journal(), layout.packs(), layout.manifest()] {
         let syncing = format!("syncing the directory {}", dir.display());
         env.disk.sync_dir(&dir).map_err(OpenError::io(syncing))?;
     }

@@ -207,6 +207,10 @@ impl Settler {
                         std::io::ErrorKind::StorageFull.into(),
                     ));
                 }
+                if !worked {
+                    // Another thread is writing what this one waits for.
+                    std::thread::yield_now();
+                }
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ pub(crate) struct CommitNumber(pub(crate) u64);
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     durable: AtomicU64,
+    synced: AtomicU64,
     failure: OnceLock<SlotFailure>,
     waiting: Mutex<Waiting>,
 }
@@ -35,13 +36,21 @@ struct Waiting {
 }
 
 impl Progress {
-    /// The last commit that is durable.
+    /// The last commit that is as durable as promised.
     pub(crate) fn durable(&self) -> CommitNumber {
         CommitNumber(self.durable.load(Ordering::Acquire))
     }
 
-    /// Declares every commit up to `number` durable.
-    pub(crate) fn advance(&self, number: CommitNumber) {
+    /// The last commit that survives a power failure, whatever was promised.
+    pub(crate) fn synced(&self) -> CommitNumber {
+        CommitNumber(self.synced.load(Ordering::Acquire))
+    }
+
+    /// Declares every commit up to `number` as durable as promised, and with `synced` as durable as can be.
+    pub(crate) fn advance(&self, number: CommitNumber, synced: bool) {
+        if synced {
+            self.synced.fetch_max(number.0, Ordering::AcqRel);
+        }
         self.durable.fetch_max(number.0, Ordering::AcqRel);
         let done = {
             let mut waiting = self.waiting.lock();
@@ -171,10 +180,10 @@ mod tests {
         let progress = Arc::new(Progress::default());
         let (first, second) = (ticket(&progress, 1), ticket(&progress, 2));
         assert!(!first.is_ready());
-        progress.advance(CommitNumber(1));
+        progress.advance(CommitNumber(1), true);
         assert!(first.is_ready() && !second.is_ready());
         first.wait().unwrap();
-        progress.advance(CommitNumber(2));
+        progress.advance(CommitNumber(2), true);
         second.wait().unwrap();
     }
 
@@ -183,8 +192,8 @@ mod tests {
         let progress = Arc::new(Progress::default());
         let waiting = ticket(&progress, 3);
         let thread = thread::spawn(|| waiting.wait());
-        progress.advance(CommitNumber(2));
-        progress.advance(CommitNumber(3));
+        progress.advance(CommitNumber(2), true);
+        progress.advance(CommitNumber(3), true);
         thread.join().unwrap().unwrap();
         assert!(progress.waiting.lock().wakers.is_empty());
     }
@@ -193,7 +202,7 @@ mod tests {
     fn failure_reaches_all_that_is_not_durable() {
         let progress = Arc::new(Progress::default());
         let (done, lost) = (ticket(&progress, 1), ticket(&progress, 2));
-        progress.advance(CommitNumber(1));
+        progress.advance(CommitNumber(1), true);
         progress.fail(SlotFailure::new("syncing", "it broke"));
         done.wait().unwrap();
         assert!(matches!(lost.wait(), Err(CommitError::Failed(_))));

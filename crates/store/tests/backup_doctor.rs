@@ -10,7 +10,9 @@ use common::{append, batch, manual, one, open, open_partition, read_all};
 use millstream_env::Env;
 use millstream_record::Offset;
 use millstream_store::doctor::{Depth, Diagnosis, Severity, diagnose};
-use millstream_store::{BackupError, Commit, Durability, OpenError, PartitionId, Slot, restore};
+use millstream_store::{
+    BackupError, Commit, Durability, OpenError, PartitionId, Slot, SlotSettings, restore,
+};
 use smallvec::smallvec;
 use tempfile::TempDir;
 
@@ -95,6 +97,26 @@ fn a_backup_holds_what_was_there_when_it_began() {
     fill(&slot, &partitions, 460, 300);
     run(&slot);
     check(&slot, &partitions, 760);
+}
+
+#[test]
+fn a_backup_has_no_journal_but_what_is_needed() {
+    let dirs = tempfile::tempdir().unwrap();
+    let settings = SlotSettings {
+        journal_file_bytes: 1 << 20,
+        ..manual(&dirs.path().join("data"))
+    };
+    let slot = open(settings);
+    let partitions = [open_partition(&slot, Durability::Fsync)];
+    for round in 0..20 {
+        fill(&slot, &partitions, round * 500, 500);
+        run(&slot);
+    }
+    let backup = dirs.path().join("backup");
+    slot.backup(&backup).unwrap();
+    let files = fs::read_dir(backup.join("journal")).unwrap().count();
+    assert!(files <= 3, "{files} journal files");
+    check(&open(manual(&backup)), &partitions, 10_000);
 }
 
 #[test]

@@ -48,6 +48,10 @@ struct World {
 
 impl World {
     fn new(durability: Durability) -> Self {
+        Self::settling_after(durability, Duration::from_secs(5))
+    }
+
+    fn settling_after(durability: Durability, settle_after: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let env = Env {
@@ -55,7 +59,7 @@ impl World {
             ..Env::real()
         };
         let settings = SlotSettings {
-            settle_after: Duration::from_secs(5),
+            settle_after,
             ..manual(dir.path())
         };
         let slot = Slot::open(settings, env).unwrap();
@@ -185,4 +189,26 @@ fn a_memory_partition_begins_after_what_is_finished() {
     world.queue.finish(&[(0, 7), (8, 9)]);
     world.run(60);
     assert_eq!(world.log_start(), Offset(7));
+}
+
+#[test]
+fn what_a_power_failure_could_bring_back_is_still_there() {
+    let world = World::settling_after(Durability::Os, Duration::from_secs(3_600));
+    world.fill(1000);
+    let before = world.slot.disk_usage(world.id);
+    let says_so = |promise| Commit {
+        puts: vec![(b"done".as_slice().into(), b"".as_slice().into())],
+        promise: Some(promise),
+        ..Commit::default()
+    };
+    // That they are finished is only in the page cache.
+    drop(world.slot.commit(says_so(Durability::Os)).unwrap());
+    world.queue.finish(&[(1, 777), (778, 1999)]);
+    world.run(120);
+    assert_eq!(world.slot.disk_usage(world.id), before);
+
+    drop(world.slot.commit(says_so(Durability::Fsync)).unwrap());
+    world.run(60);
+    let left = world.slot.disk_usage(world.id);
+    assert!(left < before / 5, "{left} of {before} bytes are left");
 }

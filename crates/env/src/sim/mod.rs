@@ -33,6 +33,9 @@ pub struct Faults {
     pub write_error_one_in: u64,
     /// A sync fails. Of a file, some of what was to be synced is lost for good.
     pub sync_error_one_in: u64,
+    /// A sync or a change of names fails for want of room, though the disk is not full: some file systems need room for
+    /// that too.
+    pub full_one_in: u64,
     /// Syncs of files say that all is well and do nothing.
     pub fsync_is_a_lie: bool,
 }
@@ -225,8 +228,7 @@ impl Inner {
     fn write(&mut self, id: FileId, bytes: &[u8], offset: u64) -> io::Result<()> {
         let cut = self.power.use_up();
         self.claim(id, offset + bytes.len() as u64)?;
-        let odds = self.faults.write_error_one_in;
-        let error = odds > 0 && self.rng.one_in(odds);
+        let error = self.happens(self.faults.write_error_one_in);
         let whole = if cut || error {
             let sectors = bytes.len() as u64 / SECTOR_BYTES;
             (self.rng.below(sectors + 1) * SECTOR_BYTES) as usize
@@ -250,24 +252,39 @@ impl Inner {
         if self.faults.fsync_is_a_lie {
             return Ok(());
         }
-        let error = self.sync_fails();
+        let failed = self.fail_sync();
         let Some(file) = self.files.get_mut(&id) else {
             return Ok(());
         };
-        if error {
+        if failed.is_err() {
             file.fail_sync(&self.rng);
-            return Err(io::Error::other("simulated sync error"));
+            return failed;
         }
         file.sync();
         Ok(())
     }
 
-    fn sync_fails(&self) -> bool {
-        let odds = self.faults.sync_error_one_in;
-        odds > 0 && self.rng.one_in(odds)
+    fn fail_sync(&self) -> io::Result<()> {
+        self.fail_for_want_of_room()?;
+        if self.happens(self.faults.sync_error_one_in) {
+            return Err(io::Error::other("simulated sync error"));
+        }
+        Ok(())
+    }
+
+    fn fail_for_want_of_room(&self) -> io::Result<()> {
+        if self.happens(self.faults.full_one_in) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn happens(&self, one_in: u64) -> bool {
+        one_in > 0 && self.rng.one_in(one_in)
     }
 
     fn change(&mut self, change: Change) -> io::Result<()> {
+        self.fail_for_want_of_room()?;
         // A change of names happens whole or not at all, but nobody may learn which.
         let cut = self.power.use_up();
         self.names.apply(change);
@@ -378,9 +395,7 @@ impl Disk for Mount {
             if inner.power.use_up() {
                 return Err(power::off());
             }
-            if inner.sync_fails() {
-                return Err(io::Error::other("simulated sync error"));
-            }
+            inner.fail_sync()?;
             inner.names.sync(dir);
             Ok(())
         })

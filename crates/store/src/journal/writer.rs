@@ -96,11 +96,11 @@ impl JournalWriter {
         }
         self.counters
             .wrote_group(group.commits.len(), group.bytes.len(), took);
-        Ok(self.publish(group))
+        Ok(self.publish(group, sync))
     }
 
     /// Shows the group to readers and resolves its tickets.
-    fn publish(&mut self, group: Group) -> Option<JournalPosition> {
+    fn publish(&mut self, group: Group, synced: bool) -> Option<JournalPosition> {
         let batch_bytes = group.commits.iter().map(Queued::batch_bytes).sum();
         let mut last = CommitNumber::default();
         let mut sealed = None;
@@ -126,7 +126,7 @@ impl JournalWriter {
             last = queued.number;
         }
         self.queue.done(batch_bytes);
-        self.progress.advance(last);
+        self.progress.advance(last, synced);
         sealed
     }
 }

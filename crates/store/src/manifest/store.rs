@@ -65,9 +65,6 @@ impl Manifests {
             }
         };
         let inventory = Inventory::new(&current, &blobs, &*medium);
-        if !inventory.report.deleted.is_empty() {
-            medium.delete(&blob_names(&inventory.report.deleted))?;
-        }
         let mut manifests = Self {
             disk,
             dir: dir.to_owned(),
@@ -78,8 +75,12 @@ impl Manifests {
             current,
             holds: Arc::new(()),
         };
-        manifests.current.discarded.clear();
-        manifests.remove_old_files()?;
+        manifests
+            .current
+            .discarded
+            .clone_from(&inventory.report.deleted);
+        manifests.delete_discarded();
+        manifests.remove_old_files();
         Ok((manifests, inventory.report))
     }
 
@@ -171,9 +172,7 @@ impl Manifests {
         self.unfinished = unfinished;
         self.current = next;
         self.delete_discarded();
-        if let Err(error) = self.remove_old_files() {
-            tracing::warn!(%error, "cannot remove manifests that are not in force any more");
-        }
+        self.remove_old_files();
         Ok(())
     }
 
@@ -207,8 +206,15 @@ impl Manifests {
         }
     }
 
-    /// Removes the manifests before the one in force, and unfinished ones.
-    fn remove_old_files(&self) -> Result<(), ManifestError> {
+    /// Removes the manifests before the one in force, and unfinished ones. If they cannot be removed now, that is tried
+    /// again later.
+    fn remove_old_files(&self) {
+        if let Err(error) = self.try_to_remove_old_files() {
+            tracing::warn!(%error, "cannot remove manifests that are not in force any more");
+        }
+    }
+
+    fn try_to_remove_old_files(&self) -> io::Result<()> {
         for (name, kind) in self.disk.list(&self.dir)? {
             let unfinished = name
                 .strip_suffix(".new")

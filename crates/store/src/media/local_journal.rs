@@ -46,6 +46,8 @@ pub struct LocalJournal {
     clock: Arc<dyn Clock>,
     /// How long syncs of groups take.
     syncs: Option<Arc<Histogram>>,
+    /// Where it begins if there is nothing in it yet.
+    beginning: JournalPosition,
     files: Mutex<Files>,
 }
 
@@ -95,6 +97,7 @@ impl LocalJournal {
             device: Device::new(Arc::clone(&clock)),
             clock,
             syncs: None,
+            beginning: JournalPosition::ZERO,
             files: Mutex::new(files),
         })
     }
@@ -106,6 +109,12 @@ impl LocalJournal {
             syncs: Some(syncs),
             ..self
         }
+    }
+
+    /// Has an empty journal begin there: what comes before is needed no more, and gets no files.
+    #[must_use]
+    pub fn beginning_at(self, beginning: JournalPosition) -> Self {
+        Self { beginning, ..self }
     }
 
     fn path(&self, number: u64, suffix: &str) -> PathBuf {
@@ -146,21 +155,29 @@ impl LocalJournal {
         }
     }
 
+    /// Opens a spare, and makes it as large as a file has to be: it may be of another size, or a crash may have left it short.
+    fn open_spare(&self, number: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path(number, SPARE_SUFFIX);
+        let file = self.disk.open(&path, Access::ReadWrite)?;
+        if file.len()? < self.file_bytes
+            && let Err(error) = file.allocate(self.file_bytes)
+        {
+            self.files.lock().spares.insert(number);
+            return Err(error);
+        }
+        Ok(file)
+    }
+
     /// Makes a spare, or a new file, the file of that number.
     fn claim_file(&self, number: u64) -> io::Result<()> {
         let spare = self.files.lock().spares.pop_first();
-        let spare = match spare {
-            Some(spare) => spare,
-            None => self.make_spare()?.0,
+        let (spare, file) = match spare {
+            Some(spare) => (spare, self.open_spare(spare)?),
+            None => self.make_spare()?,
         };
         let path = self.path(number, JOURNAL_SUFFIX);
         self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path)?;
         self.disk.sync_dir(&self.dir)?;
-        let file = self.disk.open(&path, Access::ReadWrite)?;
-        // A spare of another size, or one that a crash left short.
-        if file.len()? < self.file_bytes {
-            file.allocate(self.file_bytes)?;
-        }
         self.files.lock().numbered.insert(number, file);
         Ok(())
     }
@@ -263,7 +280,9 @@ impl JournalMedium for LocalJournal {
         let from = {
             let files = self.files.lock();
             let highest = files.numbered.keys().next_back();
-            highest.map_or(0, |highest| (highest + 1).min(last))
+            highest.map_or(self.number(self.beginning), |highest| {
+                (highest + 1).min(last)
+            })
         };
         for number in from..=last {
             if self.files.lock().numbered.contains_key(&number) {
@@ -318,10 +337,12 @@ impl JournalMedium for LocalJournal {
         let keep_from = self.number(JournalPosition(before.0.saturating_sub(1)));
         let old: Vec<u64> = {
             let mut files = self.files.lock();
-            let kept = files.numbered.split_off(&keep_from);
-            let old = std::mem::replace(&mut files.numbered, kept);
             files.unsynced = files.unsynced.split_off(&keep_from);
-            old.into_keys().collect()
+            files
+                .numbered
+                .range(..keep_from)
+                .map(|(number, _)| *number)
+                .collect()
         };
         for number in old {
             let path = self.path(number, JOURNAL_SUFFIX);
@@ -332,12 +353,14 @@ impl JournalMedium for LocalJournal {
                     files.next_spare - 1
                 })
             };
-            let Some(spare) = spare else {
-                self.disk.remove(&path)?;
-                continue;
-            };
-            self.disk.rename(&path, &self.path(spare, SPARE_SUFFIX))?;
-            self.files.lock().spares.insert(spare);
+            match spare {
+                None => self.disk.remove(&path)?,
+                Some(spare) => {
+                    self.disk.rename(&path, &self.path(spare, SPARE_SUFFIX))?;
+                    self.files.lock().spares.insert(spare);
+                }
+            }
+            self.files.lock().numbered.remove(&number);
         }
         Ok(())
     }

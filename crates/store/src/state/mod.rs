@@ -53,6 +53,9 @@ pub enum StateError {
     /// A file operation failed.
     #[error("the state table's file failed: {0}")]
     Io(#[from] std::io::Error),
+    /// The table's file had to be opened again, and could not be.
+    #[error("the state table could not be opened again: {0}")]
+    Gone(String),
     /// The table's content is not what it should be, or newer.
     #[error(transparent)]
     Format(#[from] crate::format::FormatError),
@@ -67,7 +70,7 @@ impl StateError {
                 redb::Error::Io(error) => error,
                 _ => return false,
             },
-            Self::Format(_) => return false,
+            Self::Format(_) | Self::Gone(_) => return false,
         };
         crate::error::is_disk_full(error)
     }
@@ -94,6 +97,16 @@ struct Generations {
     frozen: Option<Arc<Overlay>>,
     base: Option<Arc<Base>>,
     covered: JournalPosition,
+}
+
+impl Generations {
+    /// The table's file, if there is one yet. That it could not be opened again is an error.
+    fn base(&self) -> Result<Option<&Arc<Base>>, StateError> {
+        if self.base.is_none() && self.covered > JournalPosition::ZERO {
+            return Err(StateError::Gone("an earlier attempt failed".to_owned()));
+        }
+        Ok(self.base.as_ref())
+    }
 }
 
 /// An overlay that takes no more changes and waits to be written by [`State::write`].
@@ -193,7 +206,7 @@ impl State {
                 return Ok(entry.clone());
             }
             // Begun under the lock, so that no checkpoint can move an entry past both looks.
-            match &generations.base {
+            match generations.base()? {
                 Some(base) => base.begin_read()?,
                 None => return Ok(None),
             }
@@ -223,7 +236,7 @@ impl State {
             None => overlay::Entries::new(),
         };
         overlay.extend(generations.active.range(prefix, from));
-        let base = match &generations.base {
+        let base = match generations.base()? {
             Some(base) => Some(base.begin_read()?.range(from)?),
             None => None,
         };
@@ -250,7 +263,7 @@ impl State {
         position: JournalPosition,
     ) -> Result<(), StateError> {
         let _writing = self.writing.lock();
-        let base = self.generations.read().base.clone();
+        let base = self.generations.read().base()?.cloned();
         let base = match base {
             Some(base) => {
                 if let Err(error) = base.write(&checkpoint.entries, position) {
@@ -274,12 +287,15 @@ impl State {
         Ok(())
     }
 
-    /// Gives up a base that a full disk has broken off in the middle of a transaction, and opens it as it was before.
+    /// Gives up a base that a full disk has broken off in the middle of a transaction, and opens it as it was before. If
+    /// that fails too, there is no table any more, which must not be taken for an empty one.
     fn reopen_if_full(&self, error: &StateError) -> Result<(), StateError> {
         if error.is_disk_full() {
             let mut generations = self.generations.write();
             generations.base = None;
-            generations.base = Base::open(&*self.disk, &self.path)?.map(Arc::new);
+            let reopened = Base::open(&*self.disk, &self.path);
+            let reopened = reopened.map_err(|error| StateError::Gone(error.to_string()))?;
+            generations.base = reopened.map(Arc::new);
         }
         Ok(())
     }

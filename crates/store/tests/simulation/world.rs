@@ -40,6 +40,10 @@ impl Plan {
     /// Most seeds only crash; some have a disk that fails or fills up as well.
     pub fn for_seed(seed: u64) -> Self {
         let faults = match seed % 10 {
+            5 => Faults {
+                full_one_in: 60,
+                ..Faults::default()
+            },
             6 => Faults {
                 sync_error_one_in: 60,
                 ..Faults::default()
@@ -53,7 +57,7 @@ impl Plan {
         Self {
             seed,
             faults,
-            fills: seed % 10 == 8,
+            fills: matches!(seed % 10, 5 | 8),
             rots: seed % 10 >= 8,
             lives: 2 + seed % 4,
             traced: false,
@@ -568,6 +572,7 @@ impl World {
             return Ok(());
         }
         self.disk.set_capacity(DISK_BYTES);
+        self.disk.set_faults(Faults::default());
         for _ in 0..20 {
             self.clock.advance_ms(500);
             let _ = slot.step_journal();
@@ -587,8 +592,9 @@ impl World {
         }
         if slot.failed().is_some() && !self.disk.is_off() {
             self.fate.failures += 1;
+            let faults = self.plan.faults;
             let injected =
-                self.plan.faults.sync_error_one_in > 0 || self.plan.faults.write_error_one_in > 0;
+                faults.sync_error_one_in + faults.write_error_one_in + faults.full_one_in > 0;
             if !injected {
                 return Err(format!(
                     "the slot failed for no reason: {:?}",

@@ -155,8 +155,8 @@ impl LocalJournal {
         }
     }
 
-    /// Opens a spare, and makes it as large as a file has to be: it may be of another size, or a crash may have left it short.
-    fn open_spare(&self, number: u64) -> io::Result<Arc<dyn DiskFile>> {
+    /// Makes a spare as large as a file has to be: it may be of another size, or a crash may have left it short.
+    fn complete_spare(&self, number: u64) -> io::Result<u64> {
         let path = self.path(number, SPARE_SUFFIX);
         let file = self.disk.open(&path, Access::ReadWrite)?;
         if file.len()? < self.file_bytes
@@ -165,19 +165,21 @@ impl LocalJournal {
             self.files.lock().spares.insert(number);
             return Err(error);
         }
-        Ok(file)
+        Ok(number)
     }
 
     /// Makes a spare, or a new file, the file of that number.
     fn claim_file(&self, number: u64) -> io::Result<()> {
         let spare = self.files.lock().spares.pop_first();
-        let (spare, file) = match spare {
-            Some(spare) => (spare, self.open_spare(spare)?),
-            None => self.make_spare()?,
+        let spare = match spare {
+            Some(spare) => self.complete_spare(spare)?,
+            None => self.make_spare()?.0,
         };
         let path = self.path(number, JOURNAL_SUFFIX);
         self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path)?;
         self.disk.sync_dir(&self.dir)?;
+        // By its new name, under which it is opened once more for direct writes.
+        let file = self.disk.open(&path, Access::ReadWrite)?;
         self.files.lock().numbered.insert(number, file);
         Ok(())
     }

@@ -42,8 +42,9 @@ struct Answers {
 }
 
 impl Asked {
-    /// Asks about every partition with the policy.
-    pub(crate) fn ask(&self, engine: &Engine) {
+    /// Asks about every partition with the policy. With `sync` the answers are to count soon, and not just with the next
+    /// commit that is synced.
+    pub(crate) fn ask(&self, engine: &Engine, sync: bool) {
         let Some(holders) = engine.holders() else {
             return;
         };
@@ -62,8 +63,17 @@ impl Asked {
                 }
             }
         }
+        let mut answers = self.0.lock();
+        if found.is_empty() {
+            *answers = Answers::default();
+            return;
+        }
         // What was sequenced before it was asked has a number by now.
-        self.0.lock().pending = Some((engine.sequencer.last(), found));
+        let mut number = engine.sequencer.last();
+        if sync && engine.progress.synced() < number {
+            number = engine.sequencer.sync(engine.now());
+        }
+        answers.pending = Some((number, found));
     }
 
     /// Takes over what was asked last if everything that was sequenced before survives a power failure, which what is

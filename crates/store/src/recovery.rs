@@ -70,7 +70,7 @@ pub(crate) fn recover(
     sync_names(env, &layout)?;
     let blobs = LocalBlobs::open(Arc::clone(&env.disk), &layout.packs())
         .map_err(OpenError::io("opening the packs"))?;
-    let (manifests, found) =
+    let (mut manifests, found) =
         Manifests::open(Arc::clone(&env.disk), &layout.manifest(), Arc::new(blobs))?;
     if !found.missing.is_empty() {
         tracing::error!(packs = ?found.missing, "packs are missing: what they held cannot be read");
@@ -91,6 +91,7 @@ pub(crate) fn recover(
             ),
         });
     }
+    manifests.sweep();
     let known = read_slot_state(&state)?;
     let epoch = Arc::new(SlotEpoch::default());
     let mut replay = Replay::load(
@@ -219,10 +220,15 @@ fn sync_names(env: &Env, layout: &Layout) -> Result<(), OpenError> {
         // It may be somebody else's, whose names may only be passed through, and has hardly changed.
         tracing::debug!(dir = %above.display(), %error, "the directory above the data directory cannot be synced");
     }
-    let root = layout.root().to_owned();
-    for dir in [root, layout.journal(), layout.packs(), layout.manifest()] {
+    let parts = [layout.journal(), layout.packs(), layout.manifest()];
+    for dir in &parts {
+        // One that was empty may have been left out when the data directory was copied.
+        let making = format!("making {}", dir.display());
+        env.disk.create_dir(dir).map_err(OpenError::io(making))?;
+    }
+    for dir in parts.iter().chain([&layout.root().to_owned()]) {
         let syncing = format!("syncing the directory {}", dir.display());
-        env.disk.sync_dir(&dir).map_err(OpenError::io(syncing))?;
+        env.disk.sync_dir(dir).map_err(OpenError::io(syncing))?;
     }
     Ok(())
 }

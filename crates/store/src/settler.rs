@@ -321,7 +321,7 @@ impl Settler {
         let next_partition = || self.engine.next_partition_unreserved();
         let tombstones = self.view.take_spent_tombstones();
         // What is asked before the boundary is drawn is durable when it has been written.
-        self.view.ask_finished();
+        self.view.ask_finished(false);
         let wall = self.engine.now();
         let sealed = self
             .engine
@@ -397,12 +397,13 @@ impl Settler {
                 return Ok(false);
             }
             self.housekeeping = true;
-            self.view.ask_finished();
+            self.view.ask_finished(true);
             self.asked = true;
             return Ok(true);
         }
         if self.asked {
-            if !self.view.take_finished() {
+            // With a full disk the answer may not come before there is room, which the rest makes.
+            if !self.view.take_finished() && !self.engine.room.is_full() {
                 return Ok(false);
             }
             self.asked = false;

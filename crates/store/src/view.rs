@@ -24,12 +24,13 @@ impl View {
         }
     }
 
-    /// Asks what is finished of the partitions that drop it. The answer counts once [`View::take_finished`] says so.
-    pub(crate) fn ask_finished(&self) {
-        self.asked.ask(&self.engine);
+    /// Asks what is finished of the partitions that drop it. The answer counts once [`View::take_finished`] says so: soon
+    /// with `sync`, or else with the next commit that is synced.
+    pub(crate) fn ask_finished(&self, sync: bool) {
+        self.asked.ask(&self.engine, sync);
     }
 
-    /// Whether what was asked last is durable: from now on it counts.
+    /// Whether what was asked last survives a power failure: from now on it counts.
     pub(crate) fn take_finished(&self) -> bool {
         self.asked.take(&self.engine)
     }

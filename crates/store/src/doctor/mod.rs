@@ -111,6 +111,9 @@ pub fn diagnose(
         progress,
     )
     .map_err(OpenError::io(failed()))?;
+    if let Some(state) = &state {
+        parts::compare_positions(state, manifest.as_ref(), &mut findings);
+    }
     if let (Some(state), Some(manifest)) = (&state, &manifest) {
         parts::compare(state, manifest, &mut findings);
     }

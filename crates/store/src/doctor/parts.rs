@@ -168,6 +168,22 @@ pub(super) fn manifest(env: &Env, layout: &Layout, findings: &mut Findings) -> O
     }
 }
 
+/// Compares how far the state table and the manifest have come: what the journal may give up is in both.
+pub(super) fn compare_positions(
+    state: &StateLook,
+    manifest: Option<&Manifest>,
+    findings: &mut Findings,
+) {
+    let settled = manifest.map_or(0, |manifest| manifest.settled.0);
+    let covered = state.summary.covered_position;
+    if covered > settled {
+        let problem = format!(
+            "packs hold the journal up to {settled}, the state table covers what is before {covered}: the newest manifest is missing"
+        );
+        findings.add(Severity::Fatal, "manifest", problem);
+    }
+}
+
 /// Compares what the state table says of partitions with what packs hold of them.
 pub(super) fn compare(state: &StateLook, manifest: &Manifest, findings: &mut Findings) {
     // The journal may know partitions that the table has not heard of yet.

@@ -42,7 +42,7 @@ pub struct ManifestReport {
     pub missing: Vec<PackId>,
     /// Blobs that nothing explains. They were left alone.
     pub orphans: Vec<String>,
-    /// Packs that were being written or had been replaced: they were deleted.
+    /// Packs that were being written or had been replaced: [`Manifests::sweep`] deletes them.
     pub deleted: Vec<PackId>,
 }
 
@@ -79,9 +79,13 @@ impl Manifests {
             .current
             .discarded
             .clone_from(&inventory.report.deleted);
-        manifests.delete_discarded();
-        manifests.remove_old_files();
         Ok((manifests, inventory.report))
+    }
+
+    /// Deletes what opening found to be left over. Until then nothing has been changed.
+    pub fn sweep(&mut self) {
+        self.delete_discarded();
+        self.remove_old_files();
     }
 
     /// Reads the newest manifest in `dir` without changing anything; `None` when there is none.

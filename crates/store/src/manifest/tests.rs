@@ -26,7 +26,9 @@ impl Fixture {
 
     fn open(&self) -> Result<(Manifests, ManifestReport), ManifestError> {
         let medium = Arc::new(self.medium.clone());
-        Manifests::open(Arc::new(RealDisk), self.dir.path(), medium)
+        let (mut manifests, report) = Manifests::open(Arc::new(RealDisk), self.dir.path(), medium)?;
+        manifests.sweep();
+        Ok((manifests, report))
     }
 
     fn files(&self) -> Vec<String> {

@@ -78,13 +78,15 @@ impl BlobMedium for LocalBlobs {
     }
 
     fn delete(&self, names: &[String]) -> io::Result<()> {
+        let mut removed = Ok(());
         for name in names {
             match self.disk.remove(&self.dir.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // The others need not stay because this one does.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => removed = Err(error),
                 _ => {}
             }
         }
-        self.disk.sync_dir(&self.dir)
+        removed.and(self.disk.sync_dir(&self.dir))
     }
 
     fn available_bytes(&self) -> io::Result<u64> {

@@ -176,7 +176,10 @@ impl LocalJournal {
             None => self.make_spare()?.0,
         };
         let path = self.path(number, JOURNAL_SUFFIX);
-        self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path)?;
+        if let Err(error) = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path) {
+            self.files.lock().spares.insert(spare);
+            return Err(error);
+        }
         self.disk.sync_dir(&self.dir)?;
         // By its new name, under which it is opened once more for direct writes.
         let file = self.disk.open(&path, Access::ReadWrite)?;
@@ -236,10 +239,14 @@ impl LocalJournal {
             files.spares.extend(kept);
             surplus
         };
+        let mut removed = Ok(());
         for number in surplus {
-            self.disk.remove(&self.path(number, SPARE_SUFFIX))?;
+            if let Err(error) = self.disk.remove(&self.path(number, SPARE_SUFFIX)) {
+                self.files.lock().spares.insert(number);
+                removed = Err(error);
+            }
         }
-        Ok(())
+        removed
     }
 
     /// Whether a new file should be made ready: the last claimed one is well in use, and nothing waits to follow it.
@@ -393,7 +400,10 @@ impl JournalMedium for LocalJournal {
         let chunk = (self.file_bytes - done).min(WARM_CHUNK_BYTES as u64) as usize;
         let mut zeros = aligned_buffer(chunk);
         zeros.resize(chunk, 0);
-        file.write_direct(&zeros, done)?;
+        if let Err(error) = file.write_direct(&zeros, done) {
+            self.files.lock().warming = Some((number, file, done));
+            return Err(error);
+        }
         done += chunk as u64;
         if done < self.file_bytes {
             self.files.lock().warming = Some((number, file, done));

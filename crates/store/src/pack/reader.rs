@@ -101,6 +101,10 @@ impl PackReader {
         let mut skipped = 0;
         let (first, available) = loop {
             if skipped as u64 >= rest_bytes {
+                // There is one, if not where the headers before it say.
+                if from <= entry.range.last {
+                    return Err(misplaced(entry, next));
+                }
                 return Ok(Bytes::new());
             }
             // Where an index lies, what it leads to may be further on than what was read.
@@ -298,10 +302,14 @@ fn check_place(
     if next.can_be(header.base_offset) && header.last_offset() <= range.last {
         Ok(())
     } else {
-        Err(PackError::Misplaced {
-            partition: range.partition,
-            offset: next.offset(),
-        })
+        Err(misplaced(entry, next))
+    }
+}
+
+fn misplaced(entry: &DirectoryEntry, next: NextBatch) -> PackError {
+    PackError::Misplaced {
+        partition: entry.range.partition,
+        offset: next.offset(),
     }
 }
 

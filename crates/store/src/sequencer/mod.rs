@@ -28,7 +28,7 @@ use crate::commit::{Append, Appended, Sequenced};
 use crate::error::CommitError;
 use crate::ids::JournalPosition;
 use crate::journal::entry::{AppendFrame, Frame, Kind};
-use crate::journal::queue::{Queue, Queued, QueuedAppend};
+use crate::journal::queue::{Effects, Queue, Queued, QueuedAppend};
 use crate::partition::Partition;
 use crate::policy::Durability;
 use crate::producers::Verdict;
@@ -290,6 +290,27 @@ impl Sequencer {
             appends: draft.appended,
             durable: ticket(number),
         }
+    }
+
+    /// Has everything that was sequenced so far synced, whatever it promised. Returns the number of what does it.
+    pub(crate) fn sync(&self, wall: TimestampMs) -> CommitNumber {
+        let mut order = self.order.lock();
+        if order.closed {
+            return order.last;
+        }
+        order.last = CommitNumber(order.last.0 + 1);
+        let frame = Frame::default();
+        self.queue.push(Queued {
+            number: order.last,
+            kind: Kind::Commit,
+            sync: true,
+            wall,
+            entry_bytes: frame.entry_bytes(),
+            frame,
+            appends: SmallVec::new(),
+            effects: Effects::default(),
+        });
+        order.last
     }
 
     /// Refuses commits from now on.

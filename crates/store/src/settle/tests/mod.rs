@@ -282,7 +282,8 @@ fn open(disk: &SimDisk) -> Result<Manifests, ManifestError> {
         mount.sync_dir(Path::new(dir))?;
     }
     let medium = LocalBlobs::open(Arc::clone(&mount), packs)?;
-    let (manifests, report) = Manifests::open(mount, manifests, Arc::new(medium))?;
+    let (mut manifests, report) = Manifests::open(mount, manifests, Arc::new(medium))?;
+    manifests.sweep();
     assert!(
         report.missing.is_empty(),
         "missing packs: {:?}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_catalog::settings::ServerSettings;
 use millstream_catalog::{Catalog, entry};
-use millstream_env::Env;
+use millstream_env::{Env, SteadyTime};
 use millstream_record::TimestampMs;
 use millstream_store::{BackupError, BackupSummary, Slot, SlotFailure, SlotStats, StoreError};
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +38,7 @@ pub struct Broker {
 pub(crate) struct Inner {
     pub(crate) settings: BrokerSettings,
     pub(crate) env: Env,
+    time: SteadyTime,
     pub(crate) slot: Slot,
     pub(crate) blocking: Blocking,
     pub(crate) unpacking: Blocking,
@@ -107,6 +108,7 @@ impl Broker {
             routes,
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,
+            time: SteadyTime::default(),
             key_index_trim: KeyIndexTrim::default(),
             idempotency,
             queues: Arc::new(queues),
@@ -184,9 +186,9 @@ impl Broker {
         self.inner.slot.shutdown().await
     }
 
-    /// The time by the wall clock.
+    /// The time by the wall clock, which does not go back.
     pub(crate) fn now(&self) -> TimestampMs {
-        TimestampMs(self.inner.env.clock.wall_ms())
+        TimestampMs(self.inner.time.now_ms(&*self.inner.env.clock))
     }
 }
 

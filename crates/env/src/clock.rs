@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+
 /// Tells the time.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970-01-01 UTC. May jump either way.
@@ -53,6 +55,29 @@ impl Clock for SystemClock {
     }
 }
 
+/// The wall clock's time, made so that it never goes back: whoever waits until a certain time would wait as much longer as
+/// somebody has set the clock back. While the clock is behind, time goes on at half its speed until the clock has caught up.
+/// Forward it jumps with the clock.
+#[derive(Debug, Default)]
+pub struct SteadyTime {
+    /// When the clock was last followed, by the monotonic clock, and the time then.
+    followed: Mutex<(Duration, i64)>,
+}
+
+impl SteadyTime {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub fn now_ms(&self, clock: &dyn Clock) -> i64 {
+        let mut followed = self.followed.lock();
+        let (monotonic, wall) = (clock.monotonic(), clock.wall_ms());
+        let passed = monotonic.saturating_sub(followed.0) / 2;
+        let least = followed.1.saturating_add(passed.as_millis() as i64);
+        if wall >= least {
+            *followed = (monotonic, wall);
+        }
+        wall.max(least)
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -80,5 +105,45 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.now_ms.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the two clocks say.
+    struct Set(Mutex<(Duration, i64)>);
+
+    impl Set {
+        fn to(&self, monotonic_ms: u64, wall_ms: i64) -> &Self {
+            *self.0.lock() = (Duration::from_millis(monotonic_ms), wall_ms);
+            self
+        }
+    }
+
+    impl Clock for Set {
+        fn wall_ms(&self) -> i64 {
+            self.0.lock().1
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.lock().0
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nobody() {
+        let (time, clock) = (SteadyTime::default(), Set(Mutex::default()));
+        assert_eq!(time.now_ms(clock.to(10, 5_000)), 5_000);
+        assert_eq!(time.now_ms(clock.to(20, 5_010)), 5_010);
+        // A second back, with looks in between that are closer than a millisecond of it.
+        assert_eq!(time.now_ms(clock.to(21, 4_011)), 5_010);
+        assert_eq!(time.now_ms(clock.to(22, 4_012)), 5_011);
+        assert_eq!(time.now_ms(clock.to(1_020, 5_010)), 5_510);
+        // It has caught up, and is followed again, also when it jumps forward.
+        assert_eq!(time.now_ms(clock.to(2_020, 6_010)), 6_010);
+        assert_eq!(time.now_ms(clock.to(2_021, 6_011)), 6_011);
+        assert_eq!(time.now_ms(clock.to(2_022, 99_000)), 99_000);
     }
 }

@@ -19,7 +19,7 @@ pub mod sim;
 use std::sync::Arc;
 
 pub use aligned::{DIRECT_ALIGNMENT, aligned_buffer, is_aligned};
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SteadyTime, SystemClock};
 pub use courtesy::yield_briefly;
 pub use disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, parent};
 pub use real::RealDisk;

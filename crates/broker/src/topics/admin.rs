@@ -144,6 +144,25 @@ impl Broker {
     /// Deletes the topic with its records and every group's offsets in it, and gives the disk back.
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), BrokerError> {
         let (name, durable) = self.begin_delete(id)?;
+        let broker = self.clone();
+        let finishing = async move { broker.finish_delete(id, name, durable).await };
+        // To the end, whether or not somebody waits for it.
+        match tokio::spawn(finishing).await {
+            Ok(finished) => finished,
+            Err(error) => match error.try_into_panic() {
+                Ok(panicked) => std::panic::resume_unwind(panicked),
+                // The runtime is being torn down, and the caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn finish_delete(
+        &self,
+        id: TopicId,
+        name: TopicName,
+        durable: Ticket,
+    ) -> Result<(), BrokerError> {
         durable.await?;
         for queue in self.queues_of(id) {
             if let Err(error) = queue.delete().await {
@@ -204,6 +223,7 @@ impl Broker {
         handle.update(topic, self.opened(&added)?);
         self.inner.registry.write().insert(Arc::clone(&handle));
         self.inner.live.topic_changed(&handle);
+        self.inner.queues.topic_changed(id);
         Ok(durable)
     }
 

@@ -9,6 +9,7 @@ mod fetch;
 mod fetch_memory;
 mod fetch_model;
 mod idempotency;
+mod interrupted;
 mod key_index;
 mod live;
 mod offsets;

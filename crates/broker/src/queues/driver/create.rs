@@ -128,12 +128,13 @@ impl Broker {
             performed.map_err(BrokerError::from)?;
             state.durable.clone()
         };
-        if let Some(durable) = durable {
-            durable.await.map_err(BrokerError::from)?;
-        }
+        // It is there from now on, also for whoever asks again because the first answer did not reach him.
         queues.count_refusing(false, may_refuse(&definition.policy));
         queues.index.write().insert(Arc::clone(&cell));
         tokio::spawn(keep(Arc::downgrade(&self.inner), Arc::clone(&cell)));
+        if let Some(durable) = durable {
+            durable.await.map_err(BrokerError::from)?;
+        }
         tracing::info!(queue = %cell.name, topic = %new.topic.name(), "queue created");
         Ok(self.handle(cell))
     }

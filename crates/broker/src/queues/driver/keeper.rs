@@ -38,8 +38,11 @@ impl Again {
         self.scans.len() + self.letters.len()
     }
 
-    /// So many waited before work was done.
+    /// So many waited before work was done. What comes on top of them is tried with them, and does not put them off.
     fn note(&mut self, before: usize, now: Duration) {
+        if self.len() > before && before > 0 {
+            return;
+        }
         if self.len() > before {
             let wait = RETRY_MIN.saturating_mul(1 << self.refusals.min(10));
             self.at = now + wait.min(RETRY_MAX);

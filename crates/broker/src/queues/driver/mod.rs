@@ -137,6 +137,13 @@ impl Broker {
 }
 
 impl Queues {
+    /// A topic has more partitions: its queues have to look, and to sleep on all of them from now on.
+    pub(crate) fn topic_changed(&self, topic: TopicId) {
+        for cell in self.index.read().of(topic) {
+            cell.work.notify_one();
+        }
+    }
+
     fn next_token(&self) -> RequestToken {
         RequestToken(self.last_token.fetch_add(1, Ordering::Relaxed) + 1)
     }

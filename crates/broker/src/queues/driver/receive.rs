@@ -16,7 +16,7 @@ use crate::queues::error::QueueError;
 use crate::queues::ids::{
     ConsumerId, LeaseNumber, PartitionIndex, Receipt, ReceiptText, RequestToken,
 };
-use crate::queues::machine::{Delivery, Effects, Part, Patience, Receive};
+use crate::queues::machine::{Delivery, Effects, Part, Patience, Queue, Receive};
 use crate::queues::policy::Access;
 use crate::streams::Held;
 
@@ -252,8 +252,12 @@ impl QueueHandle {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.cell.state.lock();
-        if state.waiting.remove(&self.token).is_some() {
-            state.machine.cancel(self.token);
+        let token = self.token;
+        if state.waiting.remove(&token).is_some() {
+            let change = |machine: &mut Queue, now, effects: &mut Effects| {
+                machine.cancel(token, now, effects);
+            };
+            self.queue.change_in(&mut state, change);
             return;
         }
         drop(state);

@@ -169,14 +169,22 @@ impl QueueHandle {
 
     /// An event whose outcome nobody waits for.
     pub(super) fn change(&self, event: impl FnOnce(&mut Queue, TimestampMs, &mut Effects)) {
-        let mut state = self.cell.state.lock();
+        self.change_in(&mut self.cell.state.lock(), event);
+    }
+
+    /// The same with the cell's lock held.
+    pub(super) fn change_in(
+        &self,
+        state: &mut State,
+        event: impl FnOnce(&mut Queue, TimestampMs, &mut Effects),
+    ) {
         if state.check_open().is_err() {
             return;
         }
         let mut effects = Effects::default();
         event(&mut state.machine, self.broker.now(), &mut effects);
         // Refused only when the store has ended, which everybody is told.
-        let _ = self.perform(&mut state, &mut effects, self.cell.unsynced());
+        let _ = self.perform(state, &mut effects, self.cell.unsynced());
     }
 
     /// The end of an event: does what the machine asked for, and sees to it that its next deadline is kept. Any event may

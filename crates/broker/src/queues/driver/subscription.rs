@@ -154,8 +154,11 @@ impl Drop for QueueSubscription {
         let queue = &self.link.queue;
         {
             let mut state = queue.cell.state.lock();
-            state.waiting.remove(&self.link.token);
-            state.machine.cancel(self.link.token);
+            let token = self.link.token;
+            state.waiting.remove(&token);
+            queue.change_in(&mut state, |machine, now, effects| {
+                machine.cancel(token, now, effects);
+            });
         }
         while let Ok(delivery) = self.deliveries.try_recv() {
             queue.give_back(&delivery);

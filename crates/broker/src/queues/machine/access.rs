@@ -23,7 +23,7 @@ impl Queue {
     /// Requests of a consumer that may not wait here any longer: there is nothing for them.
     pub fn dismiss(&mut self, consumer: ConsumerId, effects: &mut Effects) {
         for token in self.waiting.tokens_of(consumer) {
-            if self.cancel(token) {
+            if self.withdraw(token) {
                 effects.unanswered.push(token);
             }
         }

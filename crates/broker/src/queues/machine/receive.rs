@@ -77,8 +77,14 @@ impl Queue {
         self.conclude(now, effects);
     }
 
-    /// A request no longer stands. It will not be answered; whether it was waiting.
-    pub fn cancel(&mut self, token: RequestToken) -> bool {
+    /// A request no longer stands. It will not be answered; whether it was waiting. Another consumer may have its turn.
+    pub fn cancel(&mut self, token: RequestToken, now: TimestampMs, effects: &mut Effects) -> bool {
+        let waited = self.withdraw(token);
+        self.conclude(now, effects);
+        waited
+    }
+
+    pub(super) fn withdraw(&mut self, token: RequestToken) -> bool {
         let Some(waiter) = self.waiting.remove(token) else {
             return false;
         };
@@ -91,7 +97,7 @@ impl Queue {
     /// A consumer is gone: its requests no longer stand, what it held comes back at once, and another may be active.
     pub fn consumer_gone(&mut self, consumer: ConsumerId, now: TimestampMs, effects: &mut Effects) {
         for token in self.waiting.tokens_of(consumer) {
-            self.cancel(token);
+            self.withdraw(token);
         }
         for slot in self.leases.of(consumer) {
             if let Some(lease) = self.leases.get(slot) {

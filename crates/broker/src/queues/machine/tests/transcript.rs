@@ -135,7 +135,10 @@ impl Stage {
                 let (token, deliveries) = (RequestToken(words.at(1)), words.at(2));
                 self.queue.taken(token, deliveries, now, &mut effects);
             }
-            "cancel" => tell(&self.queue.cancel(RequestToken(words.at(1))), out),
+            "cancel" => {
+                let token = RequestToken(words.at(1));
+                tell(&self.queue.cancel(token, now, &mut effects), out);
+            }
             "ack" | "nack" | "reject" | "extend" => self.settle(words, &mut effects, out),
             "gone" => self
                 .queue

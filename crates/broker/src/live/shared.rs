@@ -7,14 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use millstream_catalog::TopicId;
 use millstream_limits::LIVE_PARTITIONS_MAX;
-use millstream_record::Offset;
+use millstream_record::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
 
 use super::error::Disconnected;
 use super::machine::{Effect, Entry, Machine, Place, Step};
 use super::message::{LiveItem, LiveMessage, Lost, Source};
 use super::registry::Counters;
-use super::token::ResumeToken;
+use super::token::{ResumeToken, Stand};
 use crate::filter::{Filter, TopicPattern};
 use crate::topics::{PartitionHandle, TopicHandle};
 
@@ -48,6 +48,8 @@ struct State {
 #[derive(Debug)]
 struct Feed {
     partition: PartitionHandle,
+    /// The leadership that is read under.
+    epoch: LeaderEpoch,
     /// The first record that was neither delivered nor passed over.
     next: Offset,
 }
@@ -165,6 +167,7 @@ impl Shared {
             let source = source_of(partition);
             state.feeds.entry(source).or_insert_with(|| Feed {
                 partition: partition.clone(),
+                epoch: partition.offsets().leader_epoch,
                 next,
             });
             state.machine.add(source, next)
@@ -240,7 +243,11 @@ impl Shared {
         let feeds = state.feeds.values();
         Some(ResumeToken::new(feeds.map(|feed| {
             let partition = &feed.partition;
-            (partition.topic().id(), partition.index(), feed.next)
+            let stand = Stand {
+                next: feed.next,
+                epoch: Some(feed.epoch),
+            };
+            (partition.topic().id(), partition.index(), stand)
         })))
     }
 }

@@ -19,7 +19,7 @@ use super::message::{LiveItem, LiveMessage, Lost, LostReason, Source};
 use super::registry::{LatestMemory, LiveStats};
 use super::shared::{Shared, Watch, source_of};
 use super::spec::{Start, SubscribeSpec, Topics};
-use super::token::ResumeToken;
+use super::token::{ResumeToken, Stand};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::streams::{FetchPart, FetchSpec, Fetched, Isolation, after_damage};
@@ -190,13 +190,26 @@ impl Subscription {
                     }
                 }
             }
-            // What lies beyond the end was seen and did not survive: all that comes is new. What is not in the token
-            // was not there when it was made.
-            Start::Resume(token) => token
-                .get(partition.topic().id(), partition.index())
-                .unwrap_or(offsets.log_start)
-                .min(end),
+            Start::Resume(token) => {
+                let stood = token.get(partition.topic().id(), partition.index());
+                let next = match stood {
+                    Some(stood) => self.survived(partition, stood)?,
+                    // It was not there when the token was made.
+                    None => offsets.log_start,
+                };
+                next.min(end)
+            }
         })
+    }
+
+    /// Where a subscription goes on that stood there: what it saw beyond the end of the leadership that it read under did
+    /// not survive, and others are in its place.
+    fn survived(&self, partition: &PartitionHandle, stood: Stand) -> Result<Offset, LiveError> {
+        let Some(epoch) = stood.epoch else {
+            return Ok(stood.next);
+        };
+        let ended = self.broker.epoch_end(partition, epoch, None)?;
+        Ok(ended.map_or(stood.next, |ended| stood.next.min(ended.end)))
     }
 
     /// Reads on from the log in a partition that is behind, or joins its hub.

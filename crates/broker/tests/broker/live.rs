@@ -526,6 +526,28 @@ async fn a_position_resumes_after_a_restart_without_loss() {
     assert_eq!(seen, ["b", "c", "d"]);
 }
 
+/// What was seen and did not survive is no reason to pass over what was written in its place.
+#[tokio::test]
+async fn a_position_beyond_what_survived_resumes_where_that_ends() {
+    let server = Server::start().await;
+    let topic = server.topic("t", 1, &[]).await;
+    let partition = topic.partition(0).unwrap();
+    server.publish(&partition, &["a", "b", "c"]).await;
+    let crashed = server.crashed().await;
+    let earliest = from(Start::Earliest, named("t"));
+    let mut subscription = server.broker.subscribe(earliest).await.unwrap();
+    server.publish(&partition, &["d", "e"]).await;
+    assert_eq!(texts(&mut subscription, 5).await.len(), 5);
+    let token = subscription.position().unwrap();
+
+    let again = crashed.broker.topic("t").unwrap().partition(0).unwrap();
+    crashed.publish(&again, &["v", "w", "x", "y"]).await;
+    let resume = from(Start::Resume(token.clone()), named("t"));
+    let mut resumed = crashed.broker.subscribe(resume).await.unwrap();
+    assert_eq!(texts(&mut resumed, 4).await, ["v", "w", "x", "y"]);
+    silence(&mut resumed).await;
+}
+
 /// What a filter leaves out was seen: it is neither read again nor lost when it goes.
 #[tokio::test]
 async fn a_position_is_behind_what_a_filter_left_out() {

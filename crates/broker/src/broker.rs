@@ -186,8 +186,8 @@ impl Broker {
         self.inner.slot.shutdown().await
     }
 
-    /// The time by the wall clock, which does not go back.
-    pub(crate) fn now(&self) -> TimestampMs {
+    /// The time by the wall clock, which goes back only where that had been quite wrong.
+    pub fn now(&self) -> TimestampMs {
         TimestampMs(self.inner.time.now_ms(&*self.inner.env.clock))
     }
 }

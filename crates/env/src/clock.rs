@@ -55,9 +55,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// The wall clock's time, made so that it never goes back: whoever waits until a certain time would wait as much longer as
-/// somebody has set the clock back. While the clock is behind, time goes on at half its speed until the clock has caught up.
-/// Forward it jumps with the clock.
+/// The wall clock's time, made so that it hardly goes back: whoever waits until a certain time would wait as much longer as
+/// somebody has set the clock back. While the clock is behind, time goes on at half its speed until the clock has caught up,
+/// unless it is so far behind that it must have been wrong before. Forward it jumps with the clock.
 #[derive(Debug, Default)]
 pub struct SteadyTime {
     /// When the clock was last followed, by the monotonic clock, and the time then.
@@ -71,12 +71,17 @@ impl SteadyTime {
         let (monotonic, wall) = (clock.monotonic(), clock.wall_ms());
         let passed = monotonic.saturating_sub(followed.0) / 2;
         let least = followed.1.saturating_add(passed.as_millis() as i64);
-        if wall >= least {
-            *followed = (monotonic, wall);
+        let is_behind = wall < least && least - wall <= BEHIND_MS_MAX;
+        if is_behind {
+            return least;
         }
-        wall.max(least)
+        *followed = (monotonic, wall);
+        wall
     }
 }
+
+/// If the clock is set back further than this it is followed at once.
+const BEHIND_MS_MAX: i64 = 2 * 3_600_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
@@ -145,5 +150,9 @@ mod tests {
         assert_eq!(time.now_ms(clock.to(2_020, 6_010)), 6_010);
         assert_eq!(time.now_ms(clock.to(2_021, 6_011)), 6_011);
         assert_eq!(time.now_ms(clock.to(2_022, 99_000)), 99_000);
+        // It had been a day ahead.
+        let (today, tomorrow) = (100_000, 100_000 + 24 * 3_600_000);
+        assert_eq!(time.now_ms(clock.to(2_030, tomorrow)), tomorrow);
+        assert_eq!(time.now_ms(clock.to(2_040, today)), today);
     }
 }

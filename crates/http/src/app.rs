@@ -74,9 +74,9 @@ impl App {
         ConsumerId(self.last_consumer.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The time by the wall clock, in milliseconds since the epoch.
+    /// The broker's time, in milliseconds since the epoch.
     pub(crate) fn now_ms(&self) -> i64 {
-        self.broker.env().clock.wall_ms()
+        self.broker.now().get()
     }
 
     /// Answers one request that came in at `local`.

@@ -222,9 +222,14 @@ fn sync_names(env: &Env, layout: &Layout) -> Result<(), OpenError> {
     }
     let parts = [layout.journal(), layout.packs(), layout.manifest()];
     for dir in &parts {
-        // One that was empty may have been left out when the data directory was copied.
-        let making = format!("making {}", dir.display());
-        env.disk.create_dir(dir).map_err(OpenError::io(making))?;
+        let looking = format!("looking for {}", dir.display());
+        if !env.disk.exists(dir).map_err(OpenError::io(looking))? {
+            return Err(OpenError::Damaged {
+                file: dir.clone(),
+                reason: "it is missing: put it back, or make it if it was empty and has been left out of a copy"
+                    .to_owned(),
+            });
+        }
     }
     for dir in parts.iter().chain([&layout.root().to_owned()]) {
         let syncing = format!("syncing the directory {}", dir.display());

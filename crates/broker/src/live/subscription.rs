@@ -208,8 +208,12 @@ impl Subscription {
         let Some(epoch) = stood.epoch else {
             return Ok(stood.next);
         };
-        let ended = self.broker.epoch_end(partition, epoch, None)?;
-        Ok(ended.map_or(stood.next, |ended| stood.next.min(ended.end)))
+        match self.broker.epoch_end(partition, epoch, None) {
+            Ok(ended) => Ok(ended.map_or(stood.next, |ended| stood.next.min(ended.end))),
+            // It is told in its turn.
+            Err(BrokerError::UnknownPartition) => Ok(stood.next),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads on from the log in a partition that is behind, or joins its hub.

@@ -151,8 +151,7 @@ impl Broker {
             Ok(finished) => finished,
             Err(error) => match error.try_into_panic() {
                 Ok(panicked) => std::panic::resume_unwind(panicked),
-                // The runtime is being torn down, and the caller with it.
-                Err(_) => std::future::pending().await,
+                Err(_) => Err(BrokerError::ShuttingDown),
             },
         }
     }

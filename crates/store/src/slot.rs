@@ -84,6 +84,11 @@ impl Slot {
         self.engine().commit_prepared(prepared, then)
     }
 
+    /// What one commit can hold at most: it has to fit a file of the journal.
+    pub fn commit_bytes_max(&self) -> u64 {
+        self.engine().commit_bytes_max
+    }
+
     /// Waits until there is memory for `bytes` more. Hold the admission until the commit has been sequenced.
     pub async fn admit(&self, bytes: usize) -> Admission {
         let engine = self.engine();

@@ -119,3 +119,28 @@ async fn letters_of_two_queues_about_one_message_are_both_taken() {
     let of_the_dead = queue_on(&server, &letters, QueuePolicy::default()).await;
     assert_eq!(done(&of_the_dead).await, ["a", "a"]);
 }
+
+/// What one look finds out may be more than one commit can hold where the disk is small.
+#[tokio::test]
+async fn many_ids_at_once_are_no_matter_of_the_size_of_journal_files() {
+    let small = |settings: &mut BrokerSettings| settings.slot.journal_file_bytes = 256 << 10;
+    let server = Server::start_with(small).await;
+    let partition = server.partition("orders", &[]).await;
+    let ids: Vec<String> = (0..20_000).map(|id| id.to_string()).collect();
+    for some in ids.chunks(1_000) {
+        let records: Vec<_> = some.iter().map(|id| (Some(&**id), "")).collect();
+        server
+            .append(&partition, packed(Codec::None, &records))
+            .await
+            .unwrap();
+    }
+    let queue = queue_on(&server, partition.topic(), QueuePolicy::default()).await;
+    let (received, _held) = queue.receive(asking(1, 5_000)).await.unwrap();
+    assert_eq!(received.len(), 1);
+    ack(&queue, &received).await;
+    eventually("all are looked at", async || {
+        queue.purge().await.unwrap();
+        queue.describe().unwrap().depth.open == 0
+    })
+    .await;
+}

@@ -23,7 +23,7 @@ use crate::queues::ids::{QueueId, RequestToken};
 use crate::queues::machine::{DeadLetter, Delivery, Effects, Queue, ScanRequest, Write};
 use crate::queues::record::{self, Entries};
 
-/// What one commit of a queue's state may hold, well below what the store takes.
+/// What one commit of a queue's state may hold, if the store takes so much.
 const STATE_BYTES_PER_COMMIT: usize = 8 << 20;
 
 /// What an event writes at most beside what it writes for each record: a lease, marks, a chunk's blocks.
@@ -258,7 +258,8 @@ impl State {
     ) -> Result<(), CommitError> {
         while entries.peek().is_some() {
             let mut changes = StateChanges::default();
-            take(&mut entries, STATE_BYTES_PER_COMMIT, &mut changes);
+            let room = (slot.commit_bytes_max() / 2) as usize;
+            take(&mut entries, STATE_BYTES_PER_COMMIT.min(room), &mut changes);
             let commit = Commit {
                 puts: changes.puts,
                 deletes: changes.deletes,

@@ -5,8 +5,8 @@
 //! known how far each partition was looked at, and where that was forgotten with the ids, all that is known is further
 //! away than the window. Of records with the same id the latest is what others are compared with.
 //!
-//! Ids are kept in the groups in which they were met, one a scan: a group is one entry of the state table, and goes when
-//! the last of its ids is older than the window.
+//! Ids are kept in the groups in which they were met, one a scan, or several if there are very many: a group is one entry
+//! of the state table, and goes when the last of its ids is older than the window.
 //!
 //! Every id of a group has a place in the room that all queues share. If there is none left for the queue, its oldest groups
 //! are forgotten early; if it has none, what is new is not remembered.
@@ -19,6 +19,9 @@ use super::ids_room::Places;
 use super::later;
 use super::write::{IdsImage, SeenId, Write};
 use crate::queues::ids::PartitionIndex;
+
+/// What a group holds at most: with 32 bytes each its entry fits a commit also where journal files are as small as they get.
+pub(super) const GROUP_IDS_MAX: usize = 1 << 12;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -96,6 +99,9 @@ impl Dedup {
         if self.takes_place(writes) {
             self.remember(partition, record);
             self.meeting.push(record);
+            if self.meeting.len() == GROUP_IDS_MAX {
+                self.close_group(partition, writes);
+            }
         } else {
             self.meet(partition, record.offset);
             self.forgotten += 1;
@@ -103,7 +109,7 @@ impl Dedup {
         false
     }
 
-    /// A scan is over.
+    /// A scan is over, or has met as many ids as one group holds.
     pub(crate) fn close_group(&mut self, partition: PartitionIndex, writes: &mut Vec<Write>) {
         let ids = std::mem::take(&mut self.meeting);
         let Some(first) = ids.first() else { return };

@@ -7,7 +7,8 @@ use millstream_record::Offset;
 use super::disk::Disk;
 use super::log::{Entry, Log, answer_all};
 use super::{ms, setup};
-use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup};
+use crate::queues::machine::dedup::GROUP_IDS_MAX;
+use crate::queues::machine::{Effects, IdsRoom, Queue, RecordState, ScannedRecord, Setup, Write};
 use crate::queues::policy::QueuePolicy;
 
 /// A queue and its log, which it looks at whenever something is appended.
@@ -187,4 +188,30 @@ fn at_a_restart_too_a_queue_with_less_than_its_share_keeps_it() {
     assert_eq!((greedy.counts().2, other.counts().2), (4, 0));
     other.append(0..2);
     assert_eq!(other.counts().1, 2);
+}
+
+#[test]
+fn very_many_ids_of_one_look_are_written_down_in_pieces() {
+    let many = 3 * GROUP_IDS_MAX as u128 + 1;
+    let room = Arc::new(IdsRoom::for_ids(1_000_000));
+    let mut one = Sharing::new(&room);
+    one.append(0..many);
+    assert_eq!(one.counts(), (many as u64, 0, 0));
+    let pieces = one.disk.found().filter_map(|write| match write {
+        Write::Ids(image) => Some(image.ids.len()),
+        _ => None,
+    });
+    let pieces: Vec<_> = pieces.collect();
+    assert_eq!(pieces.iter().sum::<usize>() as u128, many);
+    assert!(pieces.iter().all(|ids| *ids <= GROUP_IDS_MAX), "{pieces:?}");
+
+    one.restart(&room);
+    one.append(0..many);
+    assert_eq!(one.counts().1, many as u64);
+    // They also go piece by piece.
+    let mut effects = Effects::default();
+    one.queue.expire(ms(400_000), &mut effects);
+    one.take(effects);
+    one.append(0..many);
+    assert_eq!(one.counts().1, many as u64);
 }

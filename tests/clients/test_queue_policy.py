@@ -353,7 +353,7 @@ def test_a_peek_takes_nothing(api: Api, queue: NewQueue):
 def test_a_change_takes_effect_on_what_waits(api: Api, queue: NewQueue):
     name = queue(in_flight_max=1)
     api.publish(name, "a", "b")
-    api.receive(name)
+    assert values(api.receive(name, wait_ms=5_000)) == ["a"]
     with ThreadPoolExecutor(1) as other, Api(api.address) as own:
         waiting = other.submit(own.receive, name, wait_ms=20_000)
         eventually(lambda: api.queue(name)["waiting_requests"] == 1)

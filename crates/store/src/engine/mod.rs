@@ -68,7 +68,7 @@ pub(crate) struct Engine {
     epoch: Arc<SlotEpoch>,
     partitions: RwLock<HashMap<PartitionId, Arc<Partition>>>,
     next_partition: AtomicU32,
-    commit_bytes_max: u64,
+    pub(crate) commit_bytes_max: u64,
     counters: Arc<Counters>,
     /// Taken by whoever composes a group, and held until that group's turn to be written has come: groups are written
     /// in the order in which they are composed.

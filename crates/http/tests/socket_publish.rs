@@ -4,7 +4,6 @@ mod support;
 
 use std::time::Duration;
 
-use millstream_http::HttpSettings;
 use serde_json::{Value, json};
 use support::Served;
 use support::sockets::{Socket, receipts};
@@ -34,11 +33,7 @@ async fn publishes_of_one_socket_keep_their_order() {
 
 #[tokio::test]
 async fn publishes_do_not_wait_for_memory_that_those_before_them_hold() {
-    let served = Served::start_with(HttpSettings {
-        receive_bytes_max: 1 << 20,
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_taking(1 << 20).await;
     served.send("PUT", "/v1/topics/t", "{}").await;
     let mut socket = Socket::open(&served).await;
     let value = "x".repeat(300_000);
@@ -55,11 +50,7 @@ async fn publishes_do_not_wait_for_memory_that_those_before_them_hold() {
 
 #[tokio::test]
 async fn a_socket_goes_on_while_a_publish_waits() {
-    let served = Served::start_with(HttpSettings {
-        receive_bytes_max: 1 << 20,
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_taking(1 << 20).await;
     served.topic("t", 1).await;
     // A body that comes slowly holds the memory that there is.
     let mut other = served.raw().await;
@@ -196,11 +187,7 @@ async fn which_record_of_a_publish_lost_is_told() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_answers_takes_no_memory_for_publishes() {
-    let served = Served::start_with(HttpSettings {
-        receive_bytes_max: 1 << 20,
-        ..HttpSettings::default()
-    })
-    .await;
+    let served = Served::start_taking(1 << 20).await;
     for topic in ["t", "large", "results"] {
         served.topic(topic, 1).await;
     }

@@ -397,7 +397,8 @@ impl Settler {
                 return Ok(false);
             }
             self.housekeeping = true;
-            self.view.ask_finished(true);
+            // What a full disk has no room for would only queue up.
+            self.view.ask_finished(!self.engine.room.is_full());
             self.asked = true;
             return Ok(true);
         }

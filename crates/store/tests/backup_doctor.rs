@@ -303,6 +303,64 @@ fn damage_is_named() {
     expect(&found, Severity::Fatal, "FORMAT", "");
 }
 
+/// By an older manifest newer packs would be left over: nothing may be deleted before that is noticed.
+#[test]
+fn a_manifest_older_than_the_state_table_is_refused_and_costs_nothing() {
+    let dirs = tempfile::tempdir().unwrap();
+    let data = dirs.path().join("data");
+    let (slot, partitions) = slot_at_work(&data);
+    let manifest = data.join("manifest");
+    let older = listing(&manifest);
+    fill(&slot, &partitions, 460, 400);
+    run(&slot);
+    drop(slot);
+    let newer = listing(&manifest);
+    let replace = |with: &[(PathBuf, Vec<u8>)]| {
+        fs::remove_dir_all(&manifest).unwrap();
+        fs::create_dir(&manifest).unwrap();
+        for (path, content) in with {
+            fs::write(path, content).unwrap();
+        }
+    };
+    replace(&older);
+    let packs = listing(&data.join("packs"));
+    let refused = Slot::open(manual(&data), Env::real());
+    assert!(
+        matches!(&refused, Err(OpenError::Damaged { file, .. }) if *file == manifest),
+        "{refused:?}"
+    );
+    let diagnosis = examine(&data, Depth::Batches);
+    expect(
+        &diagnosis,
+        Severity::Fatal,
+        "manifest",
+        "newest manifest is missing",
+    );
+    assert_eq!(listing(&data.join("packs")), packs);
+
+    replace(&newer);
+    check(&open(manual(&data)), &partitions, 860);
+}
+
+#[test]
+fn a_part_that_is_missing_is_not_made_up() {
+    for part in ["journal", "packs", "manifest"] {
+        let dirs = tempfile::tempdir().unwrap();
+        let data = dirs.path().join("data");
+        let (slot, partitions) = slot_at_work(&data);
+        drop(slot);
+        let (there, away) = (data.join(part), dirs.path().join("away"));
+        fs::rename(&there, &away).unwrap();
+        let refused = Slot::open(manual(&data), Env::real());
+        assert!(
+            matches!(&refused, Err(OpenError::Damaged { file, .. }) if *file == there),
+            "{refused:?}"
+        );
+        fs::rename(&away, &there).unwrap();
+        check(&open(manual(&data)), &partitions, 460);
+    }
+}
+
 #[test]
 fn what_does_not_belong_is_mentioned() {
     let (_dir, found) = damaged(|dir| fs::write(dir.join("packs/readme.txt"), "hello").unwrap());

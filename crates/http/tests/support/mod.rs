@@ -51,6 +51,15 @@ impl Served {
         Served::start_on(settings, tempfile::tempdir().unwrap()).await
     }
 
+    /// Starts one that holds so many bytes of what is sent to it at most.
+    pub async fn start_taking(receive_bytes_max: usize) -> Served {
+        Served::start_with(HttpSettings {
+            receive_bytes_max,
+            ..HttpSettings::default()
+        })
+        .await
+    }
+
     /// Starts one that asks silent peers for a sign of life so often.
     pub async fn start_pinging(keep_alive: Duration) -> Served {
         Served::start_with(HttpSettings {

@@ -58,10 +58,15 @@ pub(crate) struct Effects {
 impl Queued {
     /// The mark that a new run begins. It is not a commit and is shown to nobody.
     pub(crate) fn start(wall: TimestampMs) -> Self {
+        Self::mark(Kind::Start, CommitNumber::default(), wall)
+    }
+
+    /// An entry that says nothing but that it is there. It is synced.
+    pub(crate) fn mark(kind: Kind, number: CommitNumber, wall: TimestampMs) -> Self {
         let frame = Frame::default();
         Self {
-            number: CommitNumber::default(),
-            kind: Kind::Start,
+            number,
+            kind,
             sync: true,
             wall,
             entry_bytes: frame.entry_bytes(),

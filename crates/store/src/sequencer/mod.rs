@@ -28,7 +28,7 @@ use crate::commit::{Append, Appended, Sequenced};
 use crate::error::CommitError;
 use crate::ids::JournalPosition;
 use crate::journal::entry::{AppendFrame, Frame, Kind};
-use crate::journal::queue::{Effects, Queue, Queued, QueuedAppend};
+use crate::journal::queue::{Queue, Queued, QueuedAppend};
 use crate::partition::Partition;
 use crate::policy::Durability;
 use crate::producers::Verdict;
@@ -299,17 +299,8 @@ impl Sequencer {
             return order.last;
         }
         order.last = CommitNumber(order.last.0 + 1);
-        let frame = Frame::default();
-        self.queue.push(Queued {
-            number: order.last,
-            kind: Kind::Commit,
-            sync: true,
-            wall,
-            entry_bytes: frame.entry_bytes(),
-            frame,
-            appends: SmallVec::new(),
-            effects: Effects::default(),
-        });
+        self.queue
+            .push(Queued::mark(Kind::Commit, order.last, wall));
         order.last
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_record::{Offset, TimestampMs};
-use smallvec::SmallVec;
 
 use super::Sequencer;
 use crate::ids::PartitionId;
-use crate::journal::entry::{Frame, Kind};
-use crate::journal::queue::{Effects, Queued};
+use crate::journal::entry::Kind;
+use crate::journal::queue::Queued;
 use crate::partition::Partition;
 use crate::policy::Durability;
 use crate::state::{Checkpoint, keys};
@@ -68,17 +67,7 @@ impl Sequencer {
         };
         order.last = CommitNumber(order.last.0 + 1);
         order.closed |= clean;
-        let frame = Frame::default();
-        self.queue.push(Queued {
-            number: order.last,
-            kind: Kind::Seal,
-            sync: true,
-            wall,
-            entry_bytes: frame.entry_bytes(),
-            frame,
-            appends: SmallVec::new(),
-            effects: Effects::default(),
-        });
+        self.queue.push(Queued::mark(Kind::Seal, order.last, wall));
         Some(Sealed {
             checkpoint,
             partitions,

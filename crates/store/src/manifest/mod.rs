@@ -9,7 +9,8 @@
 //! A pack's entry lists the ranges that count, which may be fewer than its file holds: trims, drops and compaction take
 //! ranges away at once, and the disk is given back when the pack is rewritten or removed.
 //!
-//! [`Manifests::open`] finds the newest manifest, [`Manifests::commit`] applies an [`Edit`]. There is one writer, the
+//! [`Manifests::open`] finds the newest manifest, [`Manifests::sweep`] deletes what no manifest needs once that one is known to
+//! be right, [`Manifests::commit`] applies an [`Edit`]. There is one writer, the
 //! settler. [`Manifests::packs`] is for everybody. `docs/storage-format.md` draws the file.
 //!
 //! An empty data directory has no manifest. Packs without any manifest are an error: nothing says which of them count.

@@ -347,6 +347,10 @@ pub const QUEUE_UNPACKED_BATCHES_MAX: usize = 64;
 /// Requests that wait at one queue: each holds a connection, or a place on one.
 pub const QUEUE_WAITING_REQUESTS_MAX: usize = 100_000;
 
+/// How long a receive without a wait still waits for a look at the log that is under way, in milliseconds. A look takes far
+/// less, unless the disk fails.
+pub const QUEUE_LOOK_WAIT_MS: u64 = 1_000;
+
 /// When a consumer that is the only one to receive counts as gone unless configured otherwise, if it shows no sign of
 /// life.
 pub const QUEUE_CONSUMER_IDLE_MS_DEFAULT: u64 = 30_000;

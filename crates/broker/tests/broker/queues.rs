@@ -183,6 +183,25 @@ async fn a_receive_waits_for_what_is_published_later() {
     assert_eq!(values(&waiting.await.unwrap()), ["0"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_is_received_without_a_wait() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 2, &[]).await;
+    let queue = queue_on(&server, &topic, QueuePolicy::default()).await;
+    for _ in 0..100 {
+        publish(&server, &topic, 3).await;
+        let mut values = BTreeSet::new();
+        while values.len() < 3 {
+            let (received, _held) = queue.receive(asking(3, 0)).await.unwrap();
+            assert!(!received.is_empty(), "only {values:?} were there");
+            values.extend(received.iter().map(|one| one.message.value.clone()));
+            ack(&queue, &received).await;
+        }
+        let (nothing, _held) = queue.receive(asking(3, 0)).await.unwrap();
+        assert!(nothing.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn after_a_kill_what_was_acknowledged_is_done_and_the_rest_comes_again() {
     let server = Server::start().await;

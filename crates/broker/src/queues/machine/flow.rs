@@ -51,6 +51,7 @@ impl Queue {
     pub(super) fn conclude(&mut self, now: TimestampMs, effects: &mut Effects) {
         self.deliver(now, effects);
         self.ask_for_scans(effects);
+        self.give_up_hurried(effects);
         for index in std::mem::take(&mut self.touched) {
             if let Some(partition) = self.partitions.get_mut(index as usize) {
                 partition.touched = false;

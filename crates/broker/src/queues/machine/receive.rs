@@ -1,5 +1,6 @@
 //! Receiving: records go to who waits, in turn.
 
+use millstream_limits::QUEUE_LOOK_WAIT_MS;
 use millstream_record::TimestampMs;
 use smallvec::SmallVec;
 
@@ -46,6 +47,7 @@ impl Queue {
             request,
             timer: None,
             untaken: 0,
+            is_hurried: false,
         });
         self.conclude(now, effects);
         self.wait_or_give_up(request, now, effects);
@@ -117,12 +119,36 @@ impl Queue {
         let Some(mut waiter) = self.waiting.remove(request.token) else {
             return;
         };
-        if until <= now {
+        waiter.is_hurried = until <= now;
+        if waiter.is_hurried && !self.may_be_served_soon(request.consumer) {
             effects.unanswered.push(request.token);
             return;
         }
+        let until = until.max(later(now, QUEUE_LOOK_WAIT_MS * u64::from(waiter.is_hurried)));
         waiter.timer = Some(self.wheel.insert(until, Timer::Patience(request.token)));
         self.waiting.push(waiter);
+    }
+
+    /// Whether a look is under way that may find something for a consumer. What was published before a receive is then
+    /// received, although the queue hears of it a moment later.
+    fn may_be_served_soon(&self, consumer: ConsumerId) -> bool {
+        self.looks_for_more() && self.may_receive(consumer)
+    }
+
+    fn looks_for_more(&self) -> bool {
+        let has_ready = self.sums.ready.iter().any(|ready| *ready > 0);
+        !self.paused && !has_ready && self.partitions.iter().any(|partition| partition.scanning)
+    }
+
+    /// Those who waited for looks only wait no longer once there are none.
+    pub(super) fn give_up_hurried(&mut self, effects: &mut Effects) {
+        if !self.waiting.has_hurried() || self.looks_for_more() {
+            return;
+        }
+        for token in self.waiting.hurried() {
+            self.withdraw(token);
+            effects.unanswered.push(token);
+        }
     }
 
     /// Serves who waits for as long as there is something that may be delivered.
@@ -195,6 +221,7 @@ impl Queue {
                 request,
                 timer: waiter.timer,
                 untaken: waiter.untaken + 1,
+                is_hurried: false,
             });
         } else if let Some(timer) = waiter.timer {
             self.wheel.cancel(timer);

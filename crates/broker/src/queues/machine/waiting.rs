@@ -42,6 +42,8 @@ pub(crate) struct Waiter {
     pub(crate) timer: Option<TimerId>,
     /// Deliveries to a standing request that were not taken yet.
     pub(crate) untaken: u32,
+    /// It waits for looks that are under way, and for nothing else.
+    pub(crate) is_hurried: bool,
 }
 
 impl Waiter {
@@ -64,6 +66,8 @@ pub(crate) struct Waiting {
     /// Standing requests without credit, or that have enough to take.
     aside: HashMap<RequestToken, Waiter>,
     last_ticket: u64,
+    /// How many are in a hurry.
+    hurried: usize,
 }
 
 impl Waiting {
@@ -84,6 +88,7 @@ impl Waiting {
             self.aside.insert(token, waiter);
             return;
         }
+        self.hurried += usize::from(waiter.is_hurried);
         self.last_ticket += 1;
         self.tickets.insert(token, self.last_ticket);
         self.in_line.insert(self.last_ticket, waiter);
@@ -96,7 +101,7 @@ impl Waiting {
             .iter()
             .find(|(_, waiter)| may(waiter.request.consumer))?
             .0;
-        let waiter = self.in_line.remove(&ticket)?;
+        let waiter = self.leave(ticket)?;
         self.tickets.remove(&waiter.request.token);
         Some(waiter)
     }
@@ -104,9 +109,29 @@ impl Waiting {
     /// Somebody leaves.
     pub(crate) fn remove(&mut self, token: RequestToken) -> Option<Waiter> {
         match self.tickets.remove(&token) {
-            Some(ticket) => self.in_line.remove(&ticket),
+            Some(ticket) => self.leave(ticket),
             None => self.aside.remove(&token),
         }
+    }
+
+    fn leave(&mut self, ticket: u64) -> Option<Waiter> {
+        let waiter = self.in_line.remove(&ticket)?;
+        self.hurried -= usize::from(waiter.is_hurried);
+        Some(waiter)
+    }
+
+    /// Whether somebody is in a hurry.
+    pub(crate) fn has_hurried(&self) -> bool {
+        self.hurried > 0
+    }
+
+    /// Those who are in a hurry, in turn.
+    pub(crate) fn hurried(&self) -> Vec<RequestToken> {
+        let in_line = self.in_line.values();
+        in_line
+            .filter(|waiter| waiter.is_hurried)
+            .map(|waiter| waiter.request.token)
+            .collect()
     }
 
     /// Gives a standing request more credit. It keeps its place if it had any left.

@@ -26,6 +26,8 @@
 //! > lost 0 3                                 compaction has taken offset 3
 //! > room 5                                   may five more be added?
 //! > finished 0                               what is finished of partition 0
+//! > hold                                     what the queue asks to be looked at is not answered until it says look
+//! > look
 //! > restart                                  the queue is made anew from what was written down
 //! > crash                                    the same, without what the last event wrote
 //! > writes                                   from here on, what is written down is shown
@@ -42,7 +44,8 @@ use super::ms;
 use super::words::{Words, offsets_of, policy_of};
 use crate::queues::ids::{ConsumerId, Incarnation, JobId, LeaseNumber, Receipt, RequestToken};
 use crate::queues::machine::{
-    Answers, Effects, Patience, Queue, Receive, Retry, Run, ScannedRecord, Write,
+    Answers, Effects, Patience, Queue, Receive, Retry, Run, ScanRequest,
+    ScannedRecord, Write,
 };
 use crate::queues::policy::QueuePolicy;
 
@@ -93,6 +96,8 @@ struct Stage {
     /// Before the last event.
     disk_before: Disk,
     shows_writes: bool,
+    /// Looks that are not answered for the time being.
+    held: Option<Vec<ScanRequest>>,
 }
 
 impl Stage {
@@ -108,6 +113,7 @@ impl Stage {
             disk: Disk::default(),
             disk_before: Disk::default(),
             shows_writes: false,
+            held: None,
         };
         (stage, effects)
     }
@@ -172,6 +178,8 @@ impl Stage {
                 effects = self.restart();
             }
             "writes" => self.shows_writes = true,
+            "hold" => self.held = Some(Vec::new()),
+            "look" => effects.scans = self.held.take().unwrap_or_default(),
             other => self.ask(other, words, out),
         }
         self.tell(effects, out);
@@ -313,6 +321,9 @@ impl Stage {
     }
 
     fn tell(&mut self, mut effects: Effects, out: &mut String) {
+        if let Some(held) = &mut self.held {
+            held.append(&mut effects.scans);
+        }
         answer_all(&self.logs, &mut self.queue, &mut effects, 1_000, self.now);
         for delivery in &effects.deliveries {
             let (token, lease, until) = (delivery.token.0, delivery.lease, delivery.deadline);

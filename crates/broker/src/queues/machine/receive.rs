@@ -124,7 +124,10 @@ impl Queue {
             effects.unanswered.push(request.token);
             return;
         }
-        let until = until.max(later(now, QUEUE_LOOK_WAIT_MS * u64::from(waiter.is_hurried)));
+        let until = until.max(later(
+            now,
+            QUEUE_LOOK_WAIT_MS * u64::from(waiter.is_hurried),
+        ));
         waiter.timer = Some(self.wheel.insert(until, Timer::Patience(request.token)));
         self.waiting.push(waiter);
     }

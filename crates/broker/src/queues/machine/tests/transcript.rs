@@ -44,8 +44,7 @@ use super::ms;
 use super::words::{Words, offsets_of, policy_of};
 use crate::queues::ids::{ConsumerId, Incarnation, JobId, LeaseNumber, Receipt, RequestToken};
 use crate::queues::machine::{
-    Answers, Effects, Patience, Queue, Receive, Retry, Run, ScanRequest,
-    ScannedRecord, Write,
+    Answers, Effects, Patience, Queue, Receive, Retry, Run, ScanRequest, ScannedRecord, Write,
 };
 use crate::queues::policy::QueuePolicy;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millstream_env::sim::SimDisk;
-use millstream_env::{Disk, RealDisk, SystemClock, aligned_buffer};
+use millstream_env::{Access, Disk, RealDisk, SystemClock, aligned_buffer};
 use millstream_store::JournalPosition;
 use millstream_store::media::{
     BlobMedium, JournalMedium, LocalBlobs, LocalJournal, MemoryBlobs, MemoryJournal,
@@ -292,4 +292,42 @@ fn a_deleted_blob_is_readable_to_who_has_it_open() {
         assert_eq!(&buf, b"content");
         assert!(blobs.available_bytes().unwrap() > 0);
     });
+}
+
+/// The handles that this process has on a file.
+#[cfg(target_os = "linux")]
+fn handles(path: &Path) -> usize {
+    let handles = std::fs::read_dir("/proc/self/fd").unwrap();
+    let files = handles.filter_map(|handle| std::fs::read_link(handle.ok()?.path()).ok());
+    files.filter(|file| file == path).count()
+}
+
+/// New files and used ones alike: a file that is opened under a name it loses then is written through the page cache.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_journal_file_is_written_past_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let probe = dir.join("probe");
+    let file = RealDisk.open(&probe, Access::Create).unwrap();
+    file.write_direct(&group(1, 4096), 0).unwrap();
+    let direct = handles(&probe);
+    if direct < 2 {
+        eprintln!("{} has no direct I/O: nothing to see here", dir.display());
+        return;
+    }
+
+    let journal_dir = dir.join("journal");
+    let journal = open_journal(Arc::new(RealDisk), &journal_dir).unwrap();
+    journal.fence().unwrap();
+    let mut end = JournalPosition(0);
+    for round in 1..6 {
+        let placed = append(&journal, end, [(round, FILE_BYTES as usize); 3]);
+        end = placed[2].0.advance(FILE_BYTES);
+        for (at, ..) in placed {
+            let name = format!("{:020}.journal", at.0 / FILE_BYTES);
+            assert_eq!(handles(&journal_dir.join(&name)), direct, "{name}");
+        }
+        journal.trim(end).unwrap();
+    }
 }

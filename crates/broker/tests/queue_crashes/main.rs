@@ -1,7 +1,7 @@
 //! Crash tests of queues: a broker on a simulated disk, under a seed.
 //!
 //! A run publishes, receives, acknowledges, gives back, rejects, redrives; the power goes in the middle of something, the
-//! process is killed, writes and syncs fail, the disk fills up; and it starts again. `model.rs` keeps what was said of each
+//! process is killed, reads, writes and syncs fail, the disk fills up; and it starts again. `model.rs` keeps what was said of each
 //! message, and in the end every message is accounted for: what was acknowledged is never seen again, everything else
 //! comes again or is one dead letter, and nothing is stuck. By seed, messages also have keys, ids, priorities, times: those
 //! of one key come in their order, an id comes once, nothing before its time, what is urgent first.

@@ -42,6 +42,8 @@ pub(crate) enum Trouble {
     Syncs,
     /// The power goes, and writes fail.
     Writes,
+    /// The power goes, and reads fail.
+    Reads,
     /// The power goes, and the disk fills up at times.
     Room,
     /// Nothing: the topic promises the page cache only.
@@ -52,14 +54,15 @@ pub(crate) enum Trouble {
 
 impl Plan {
     pub fn for_seed(seed: u64) -> Self {
-        let trouble = match seed % 6 {
+        let trouble = match seed % 7 {
             2 => Trouble::Syncs,
             3 => Trouble::Writes,
             4 => Trouble::Room,
             5 => Trouble::Kills,
+            6 => Trouble::Reads,
             _ => Trouble::Power,
         };
-        let kind = match seed / 6 % 4 {
+        let kind = match seed / 7 % 4 {
             1 => Kind::Keys,
             2 => Kind::Ids,
             3 => Kind::Times,
@@ -97,6 +100,10 @@ impl Plan {
             },
             Trouble::Writes => Faults {
                 write_error_one_in: 100,
+                ..Faults::default()
+            },
+            Trouble::Reads => Faults {
+                read_error_one_in: 40,
                 ..Faults::default()
             },
             Trouble::Lies if !begins => Faults {

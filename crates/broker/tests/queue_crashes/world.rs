@@ -98,7 +98,12 @@ impl World {
 
     /// Whether nothing explains an error.
     fn is_healthy(&self) -> bool {
-        let excuses = [Trouble::Syncs, Trouble::Writes, Trouble::Room];
+        let excuses = [
+            Trouble::Syncs,
+            Trouble::Writes,
+            Trouble::Reads,
+            Trouble::Room,
+        ];
         !self.disk.is_off() && !excuses.contains(&self.plan.trouble)
     }
 
@@ -251,6 +256,7 @@ impl World {
                 }
                 Ok(true)
             }
+            QueueError::Broker(_) if self.plan.is(Trouble::Reads) => Ok(false),
             _ if self.disk.is_off() || life.broker.failed().is_some() => Ok(false),
             error => Err(format!("refused for no reason: {error}")),
         }

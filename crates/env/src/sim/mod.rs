@@ -3,7 +3,7 @@
 //! [`SimDisk`] is the machine's disk; [`SimDisk::mount`] gives a [`crate::Disk`] on it that works until the power goes.
 //! It keeps to the promises of [`crate::Disk`] and [`crate::DiskFile`] and to nothing beyond them: when the power goes, every sector (512
 //! bytes) written since the last sync of its file is kept or lost as the seed decides, and of the names changed since
-//! their directory was synced only the earlier ones may be kept. Writes and syncs fail when told to, a failed sync
+//! their directory was synced only the earlier ones may be kept. Reads, writes, syncs and changes of names fail when told to, a failed sync
 //! loses some of what it should have made durable for good, space runs out, bits flip. Everything follows from the seed.
 
 mod file;
@@ -27,12 +27,16 @@ use power::Power;
 type FileId = u64;
 
 /// What a simulated disk does wrong. Odds are one in so many operations; 0 is never.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
     /// A write fails, having written some of its sectors.
     pub write_error_one_in: u64,
     /// A sync fails. Of a file, some of what was to be synced is lost for good.
     pub sync_error_one_in: u64,
+    /// A change of names fails, and has not happened.
+    pub change_error_one_in: u64,
+    /// A read of a file, or a look at names, lengths or space, fails.
+    pub read_error_one_in: u64,
     /// A sync or a change of names fails for want of room, though the disk is not full: some file systems need room for
     /// that too.
     pub full_one_in: u64,
@@ -82,9 +86,9 @@ impl SimDisk {
         })
     }
 
-    /// What goes wrong from now on.
-    pub fn set_faults(&self, faults: Faults) {
-        self.inner.lock().faults = faults;
+    /// What goes wrong from now on. Returns what went wrong before.
+    pub fn set_faults(&self, faults: Faults) -> Faults {
+        std::mem::replace(&mut self.inner.lock().faults, faults)
     }
 
     /// How large the disk is from now on.
@@ -283,8 +287,19 @@ impl Inner {
         one_in > 0 && self.rng.one_in(one_in)
     }
 
+    /// A look at what is there, which may fail.
+    fn look<T>(&mut self, look: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        if self.happens(self.faults.read_error_one_in) {
+            return Err(io::Error::other("simulated read error"));
+        }
+        look(self)
+    }
+
     fn change(&mut self, change: Change) -> io::Result<()> {
         self.fail_for_want_of_room()?;
+        if self.happens(self.faults.change_error_one_in) {
+            return Err(io::Error::other("simulated error of a change of names"));
+        }
         // A change of names happens whole or not at all, but nobody may learn which.
         let cut = self.power.use_up();
         self.names.apply(change);
@@ -308,7 +323,7 @@ impl Mount {
 
 impl Disk for Mount {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let id = self.on(|inner| match inner.names.file(path) {
+        let id = self.on(|inner| match inner.look(|inner| inner.names.file(path)) {
             Ok(_) if access == Access::CreateNew => Err(io::ErrorKind::AlreadyExists.into()),
             Ok(id) => Ok(id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -363,7 +378,7 @@ impl Disk for Mount {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, EntryKind)>> {
-        self.on(|inner| inner.names.list(dir))
+        self.on(|inner| inner.look(|inner| inner.names.list(dir)))
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -402,16 +417,17 @@ impl Disk for Mount {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.on(|inner| Ok(inner.names.exists(path)))
+        self.on(|inner| inner.look(|inner| Ok(inner.names.exists(path))))
     }
 
     fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
-        self.on(|inner| {
+        let space = |inner: &mut Inner| {
             Ok(DiskSpace {
                 available_bytes: inner.capacity_bytes.saturating_sub(inner.used_bytes()),
                 total_bytes: inner.capacity_bytes,
             })
-        })
+        };
+        self.on(|inner| inner.look(space))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
@@ -478,7 +494,7 @@ impl Drop for OpenFile {
 
 impl DiskFile for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.on(|inner| Ok(inner.content(self.id)?.read(buf, offset)))
+        self.on(|inner| inner.look(|inner| Ok(inner.content(self.id)?.read(buf, offset))))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -509,7 +525,7 @@ impl DiskFile for OpenFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.on(|inner| Ok(inner.content(self.id)?.len()))
+        self.on(|inner| inner.look(|inner| Ok(inner.content(self.id)?.len())))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

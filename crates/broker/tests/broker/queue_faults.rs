@@ -355,6 +355,36 @@ async fn a_redrive_ends_at_dead_letters_that_are_damaged() {
 }
 
 #[tokio::test]
+async fn damaged_dead_letters_hold_up_no_other_partition() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    server.topic("work.dead", 2, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let letters = server.broker.topic("work.dead").unwrap();
+    for n in 0..110 {
+        let letter = message(&"x".repeat(5_000));
+        let letter = with(letter, headers::DEAD_LETTER_QUEUE, &"work");
+        let mut letter = with(letter, headers::DEAD_LETTER_TOPIC, &"orders");
+        letter.partition = Some(n / 100);
+        server.broker.publish(&letters, &[letter]).await.unwrap();
+    }
+    drop((queue, topic, letters));
+    let server = server.restart_after(damage_packs).await;
+    let queue = server.broker.queue("work").unwrap();
+    let redriven = queue.redrive(&Redrive::default()).await.unwrap();
+    let Some(QueueError::DamagedLetters {
+        partition, from, ..
+    }) = redriven.stopped
+    else {
+        panic!("{redriven:?}");
+    };
+    assert_eq!(partition, 0);
+    assert_eq!(redriven.moved, from.get() as u64 + 10);
+    let again = queue.redrive(&Redrive::default()).await.unwrap_err();
+    assert!(matches!(again, QueueError::DamagedLetters { .. }));
+}
+
+#[tokio::test]
 async fn a_redrive_takes_nothing_from_files_that_are_away() {
     let move_packs = |directory: &Path, from: &str, to: &str| {
         for file in std::fs::read_dir(directory.join("packs")).unwrap() {

@@ -214,6 +214,30 @@ async fn a_redrive_moves_as_many_as_a_memory_topic_has_room_for() {
     assert_eq!(dead(&server).await.len() as u64, 100 - redriven.moved);
 }
 
+/// What does not fit however few go with it is no want of room.
+#[tokio::test]
+async fn a_letter_that_is_larger_than_a_memory_topic_holds_up_no_other() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    let mut messages = vec![message("x"); 10];
+    messages[4] = message(&"x".repeat(30_000));
+    server.broker.publish(&topic, &messages).await.unwrap();
+    reject_all(&queue, 10).await;
+    let settings = [
+        ("millstream.durability", "memory"),
+        ("millstream.memory.bytes", "20000"),
+    ];
+    let redrive = Redrive {
+        to: Some(server.topic("by-hand", 1, &settings).await),
+        ..Redrive::default()
+    };
+    let redriven = queue.redrive(&redrive).await.unwrap();
+    assert_eq!((redriven.moved, redriven.refused), (9, 1));
+    assert!(redriven.stopped.is_none(), "{redriven:?}");
+    assert_eq!(dead(&server).await.len(), 1);
+}
+
 /// Counts warnings about letters that are refused.
 struct Warnings(Arc<AtomicUsize>);
 

@@ -59,8 +59,8 @@ impl QueueHandle {
     /// another queue in the same topic, or one whose topic is gone: only from the front can letters be taken out. A batch
     /// that cannot be decoded goes there as one letter, with its bytes as the value.
     ///
-    /// It ends early where there is no room for more, and where what is stored is damaged, which may be mended: what cannot
-    /// be read is never taken out. That is an error if nothing has happened before, as is any failure whenever it happens.
+    /// It ends early where there is no room for more, and in a partition where what is stored is damaged, which may be mended:
+    /// what cannot be read is never taken out. That is an error if nothing has happened before, as is any failure whenever it happens.
     pub async fn redrive(&self, redrive: &Redrive) -> Result<Redriven, QueueError> {
         let _redriving = self.broker.inner.queues.redrives.lock().await;
         let definition = self.definition();
@@ -72,17 +72,25 @@ impl QueueHandle {
             };
         };
         let mut all = Redriven::default();
+        let mut stopped = None;
         for partition in letters.partitions() {
             match self.redrive_from(&partition, redrive, &mut all).await {
-                Err(error) if ends_early(&error) && !all.is_nothing() => {
-                    all.stopped = Some(error);
+                Ok(()) => {}
+                // What lies in other partitions may be whole.
+                Err(error @ QueueError::DamagedLetters { .. }) => {
+                    stopped.get_or_insert(error);
+                }
+                Err(error) if is_of_room(&error) && !all.is_nothing() => {
+                    stopped = Some(error);
                     break;
                 }
                 Err(error) => return Err(error),
-                Ok(()) => {}
             }
         }
-        Ok(all)
+        match stopped {
+            Some(error) if all.is_nothing() => Err(error),
+            stopped => Ok(Redriven { stopped, ..all }),
+        }
     }
 
     async fn redrive_from(
@@ -95,9 +103,10 @@ impl QueueHandle {
         let (mut from, end) = (offsets.log_start, offsets.last_stable);
         let max = redrive.max.unwrap_or(u64::MAX);
         let mut pace = Pace::new(max.saturating_sub(all.moved));
+        let mut unfit = None;
         while from < end && pace.most() > 0 {
             let mut step = self
-                .look(partition, (from, end), pace.most(), redrive)
+                .look(partition, (from, end), pace.most(), redrive, unfit.as_ref())
                 .await?;
             match self.make(partition, &mut step).await {
                 Ok(()) => {
@@ -106,24 +115,32 @@ impl QueueHandle {
                     all.add(&step.redriven);
                     self.tell_refusals(&step.refusals);
                 }
-                Err(error) => {
-                    let is_too_much = is_of_room(&error) && pace.slow_down(step.going);
-                    if !is_too_much {
-                        return Err(error);
-                    }
+                Err(error) if is_of_room(&error) && pace.slow_down(step.going) => {}
+                // However few go with it.
+                Err(QueueError::Broker(error @ BrokerError::TooLarge { .. })) => {
+                    let Some((topic, offset)) = step.last_going else {
+                        return Err(error.into());
+                    };
+                    unfit = Some(Refusal {
+                        topic,
+                        offset,
+                        error,
+                    });
                 }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// What the next step is.
+    /// What the next step is. The letter that is `unfit` stays.
     async fn look(
         &self,
         partition: &PartitionHandle,
         (from, end): (Offset, Offset),
         max: u64,
         redrive: &Redrive,
+        unfit: Option<&Refusal>,
     ) -> Result<Step, QueueError> {
         let mut step = Step::beginning(from);
         let fetched = match fetch(&self.broker, partition, from).await {
@@ -146,10 +163,17 @@ impl QueueHandle {
         }
         for batch in fetched.batches() {
             let batch = batch.map_err(BrokerError::from)?;
-            let target = |record: &Record| self.target(record, redrive);
+            let target = |record: &Record| match unfit {
+                Some(unfit) if unfit.offset == record.offset => None,
+                _ => self.target(record, redrive),
+            };
             if step.take(&batch, (from, end), max, target) {
                 break;
             }
+        }
+        if let Some(unfit) = unfit.filter(|unfit| (from..step.next).contains(&unfit.offset)) {
+            step.redriven.refused += 1;
+            step.refusals.push(unfit.clone());
         }
         Ok(step)
     }
@@ -278,30 +302,25 @@ fn is_of_room(error: &QueueError) -> bool {
     )
 }
 
-/// Whether a redrive that has moved some has come as far as it can, and nothing has failed.
-fn ends_early(error: &QueueError) -> bool {
-    is_of_room(error) || matches!(error, QueueError::DamagedLetters { .. })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_fails_at_is_no_early_end() {
+    fn what_the_server_fails_at_is_no_want_of_room() {
         let queue = Arc::from("work");
         let full = BrokerError::QueueFull {
             queue,
             records_max: 1,
         };
-        assert!(ends_early(&full.into()));
+        assert!(is_of_room(&full.into()));
         let disk_full = BrokerError::DiskFull {
             available_bytes: 1,
             reserve_bytes: 2,
         };
         let io = BrokerError::Io("refused".into());
         for error in [disk_full, io, BrokerError::ShuttingDown] {
-            assert!(!ends_early(&error.into()));
+            assert!(!is_of_room(&error.into()));
         }
     }
 }

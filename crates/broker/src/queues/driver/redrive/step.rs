@@ -20,6 +20,7 @@ use crate::topics::TopicHandle;
 const STEP_RECORDS: usize = 1_000;
 
 /// A dead letter that its topic does not take.
+#[derive(Clone)]
 pub(super) struct Refusal {
     pub(super) topic: TopicName,
     /// Where it was.
@@ -39,6 +40,8 @@ pub(super) struct Step {
     records: usize,
     bytes: usize,
     pub(super) going: u64,
+    /// The last of those, and where it goes.
+    pub(super) last_going: Option<(TopicName, Offset)>,
 }
 
 impl Step {
@@ -52,6 +55,7 @@ impl Step {
             records: 0,
             bytes: 0,
             going: 0,
+            last_going: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl Step {
                 None => self.stay.push(letter_of(&record)),
                 Some(topic) => {
                     self.going += 1;
+                    self.last_going = Some((topic.name().clone(), record.offset));
                     let of_topic = self.by_topic.entry(topic.name().to_string());
                     let (_, records) = of_topic.or_insert_with(|| (topic, Vec::new()));
                     records.push(record);

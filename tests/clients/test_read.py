@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from agent import AgentError
 from conftest import eventually
@@ -29,6 +31,16 @@ def test_from_a_time(client, topic, agents):
     # Between records 29 and 30: both partitions start at the first record that is not older.
     read = client("fetch", topic=name, start={"time": T + 29_500}, count=10)
     assert sorted(values(read)) == sorted(f"v{n}" for n in range(30, 40))
+
+
+@clients()
+def test_from_a_time_that_records_were_given_by_their_client(client, topic, agents):
+    """Not every client counts those when it says which time of a batch is the latest."""
+    name = topic()
+    client("produce", topic=name, records=[record(None, "old", timestamp=T), record(None, "new")])
+    a_minute_ago = int(time.time() * 1000) - 60_000
+    read = agents("confluent")("fetch", topic=name, start={"time": a_minute_ago}, count=1)
+    assert values(read) == ["new"]
 
 
 @clients("told")

@@ -342,7 +342,7 @@ async fn offsets_are_found_by_name_and_by_time() {
     );
     assert_eq!(
         offset_of(&mut client, -99, 11).await.0,
-        ErrorCode::INVALID_REQUEST
+        ErrorCode::UNSUPPORTED_VERSION
     );
 }
 

@@ -148,3 +148,18 @@ async fn an_expired_producer_begins_anywhere() {
     assert_eq!(send(&mut client, 4, 100).await, Ok(4));
     assert_eq!(send(&mut client, 4, 102).await, Ok(6));
 }
+
+/// What is sent again was appended when it was sent first.
+#[tokio::test]
+async fn a_batch_that_is_sent_again_keeps_its_log_append_time() {
+    let served = Served::start().await;
+    let settings = [("message.timestamp.type", "LogAppendTime")];
+    served.topic("t", 1, &settings).await;
+    let mut client = served.client().await;
+    let first = client.produce("t", 0, two(3, 0)).await;
+    assert!(first.log_append_time_ms > 0);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let again = client.produce("t", 0, two(3, 0)).await;
+    assert_eq!(again.base_offset, first.base_offset);
+    assert_eq!(again.log_append_time_ms, first.log_append_time_ms);
+}

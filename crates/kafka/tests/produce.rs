@@ -8,8 +8,9 @@ use millstream_broker::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
 use millstream_broker::queues::{NewQueue, StartAt};
 use millstream_broker::routes::{NewRoute, RouteSource};
 use millstream_kafka_wire::ErrorCode;
+use millstream_kafka_wire::messages::produce::PartitionProduceResponse;
 use millstream_kafka_wire::messages::{FetchRequest, InitProducerIdRequest};
-use millstream_record::Codec;
+use millstream_record::{BatchBuilder, Codec, NewRecord, TimestampMs};
 use support::{Client, Served, batch, closed, compressed_batch, fetch_request, produce_request};
 
 fn altered(batch: &Bytes, at: usize, byte: u8) -> Bytes {
@@ -305,12 +306,44 @@ async fn every_record_at_fault_is_named() {
         .produce("keyed", 0, compressed_batch(Codec::Lz4, &["a", "b", "c"]))
         .await;
     assert_eq!(refused.error_code, ErrorCode::INVALID_RECORD);
-    let named: Vec<_> = refused
-        .record_errors
-        .iter()
-        .map(|record| record.batch_index)
-        .collect();
-    assert_eq!(named, [0, 1, 2]);
+    assert_eq!(at_fault(&refused), [0, 1, 2]);
+
+    let bounds = [("message.timestamp.before.max.ms", "60000")];
+    served.topic("recent", 1, &bounds).await;
+    served.topic("any", 1, &[]).await;
+    let now = served.broker.env().clock.wall_ms();
+    let (old, ahead) = (now - 3_600_000, now + 30 * 86_400_000);
+    for (topic, times, expected) in [
+        ("recent", [old, now, old, ahead], &[0, 2, 3][..]),
+        ("any", [now, ahead, now, ahead], &[1, 3]),
+    ] {
+        for codec in [Codec::None, Codec::Gzip] {
+            let batch = batch_at(codec, &times);
+            let mut client = served.client().await;
+            let refused = client.produce(topic, 0, batch).await;
+            assert_eq!(refused.error_code, ErrorCode::INVALID_TIMESTAMP);
+            assert_eq!(at_fault(&refused), expected, "{topic}, {codec:?}");
+        }
+    }
+}
+
+fn at_fault(refused: &PartitionProduceResponse) -> Vec<i32> {
+    let records = refused.record_errors.iter();
+    records.map(|record| record.batch_index).collect()
+}
+
+/// A batch of one record at each of these times.
+fn batch_at(codec: Codec, times: &[i64]) -> Bytes {
+    let mut builder = BatchBuilder::new(codec);
+    for time in times {
+        builder.append(&NewRecord {
+            timestamp: TimestampMs(*time),
+            key: None,
+            value: Some(b"v"),
+            headers: &[],
+        });
+    }
+    builder.build().unwrap().bytes
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ async fn topics_are_created_or_refused_each_for_its_own_reason() {
         (topic("defaults", -1, -1), ErrorCode::NONE),
         (assigned, ErrorCode::NONE),
         (topic("three", 3, 1), ErrorCode::TOPIC_ALREADY_EXISTS),
+        // It is there, which is what who creates what is missing wants to know.
+        (topic("three", 0, 3), ErrorCode::TOPIC_ALREADY_EXISTS),
         (topic("../x", 1, 1), ErrorCode::INVALID_TOPIC_EXCEPTION),
         (topic("", 1, 1), ErrorCode::INVALID_TOPIC_EXCEPTION),
         (topic("none", 0, 1), ErrorCode::INVALID_PARTITIONS),
@@ -239,10 +241,19 @@ async fn topics_are_deleted_by_name_and_by_id() {
 }
 
 async fn described(client: &mut Client, topic: &str) -> Vec<(String, String, ConfigSource)> {
+    described_of(client, topic, None).await
+}
+
+/// Those settings of a topic, or all.
+async fn described_of(
+    client: &mut Client,
+    topic: &str,
+    keys: Option<&[&str]>,
+) -> Vec<(String, String, ConfigSource)> {
     let resource = DescribeConfigsResource {
         resource_type: ResourceType::TOPIC,
         resource_name: topic.into(),
-        configuration_keys: None,
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| (*key).into()).collect()),
     };
     let request = DescribeConfigsRequest {
         resources: vec![resource],
@@ -329,6 +340,9 @@ async fn settings_are_changed_and_described_with_their_source() {
         );
     }
     let configs = described(&mut client, "t").await;
+    assert_eq!(described_of(&mut client, "t", Some(&[])).await, configs);
+    let two = described_of(&mut client, "t", Some(&["segment.bytes", "retention.ms"])).await;
+    assert_eq!(two.len(), 2);
     let find = |key: &str| {
         configs
             .iter()

@@ -204,8 +204,9 @@ pub const GROUP_MEMBER_BYTES_MAX: usize = 1 << 20;
 /// The most that a group's record may hold, its members' metadata and their assignments together.
 pub const GROUP_RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// The longest metadata text stored with a committed offset: Kafka's `offset.metadata.max.bytes`.
-pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+/// The longest metadata text stored with a committed offset, in characters of UTF-16: so Kafka counts its
+/// `offset.metadata.max.bytes`.
+pub const OFFSET_METADATA_CHARACTERS_MAX: usize = 4_096;
 
 /// Committed offsets that are looked through for expiry before others get a turn: about a millisecond's work.
 pub const OFFSETS_LOOKED_THROUGH_AT_ONCE: usize = 20_000;

@@ -1,6 +1,6 @@
 //! One batch with its bytes, and an iterator over batches that lie one after another.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::error::BatchError;
 use crate::header::{BatchHeader, HEADER_BYTES, computed_crc};
@@ -42,6 +42,17 @@ impl Batch {
                 computed,
             })
         }
+    }
+
+    /// The batch as `edit` makes it, which leaves its length alone. Its bytes are written in place where nobody else holds
+    /// them.
+    pub fn edited(self, edit: impl FnOnce(&mut [u8])) -> Result<Self, BatchError> {
+        let mut bytes = self
+            .bytes
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        edit(&mut bytes);
+        Self::parse(bytes.freeze())
     }
 
     /// The records as they are stored, compressed or not.

@@ -343,7 +343,12 @@ pub fn set_leader_epoch(batch: &mut [u8], epoch: LeaderEpoch) {
 pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
     let attributes = i16_at(batch, 21) | LOG_APPEND_TIME;
     batch[21..23].copy_from_slice(&attributes.to_be_bytes());
-    batch[35..43].copy_from_slice(&now.0.to_be_bytes());
+    set_max_timestamp(batch, now);
+}
+
+/// Makes `batch`, which is one whole batch, say that `latest` is its latest timestamp, and computes its checksum again.
+pub fn set_max_timestamp(batch: &mut [u8], latest: TimestampMs) {
+    batch[35..43].copy_from_slice(&latest.0.to_be_bytes());
     seal(batch);
 }
 

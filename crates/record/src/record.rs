@@ -273,14 +273,26 @@ pub(crate) fn decode(body: &Bytes, batch: &BatchHeader) -> Result<(Record, i32),
     Ok((record, offset_delta))
 }
 
-/// Where the record at the start of `bytes` ends, and its offset delta; `None` if it is not whole or makes no sense.
-pub(crate) fn peek(bytes: &[u8]) -> Option<(usize, i32)> {
+/// What the beginning of a record says.
+pub(crate) struct Peeked {
+    /// Where it ends.
+    pub(crate) end: usize,
+    pub(crate) timestamp_delta: i64,
+    pub(crate) offset_delta: i32,
+}
+
+/// Looks at the beginning of the record at the start of `bytes`; `None` if it is not whole or makes no sense.
+pub(crate) fn peek(bytes: &[u8]) -> Option<Peeked> {
     let (length, at) = varint::take_i32(bytes)?;
     let end = at.checked_add(usize::try_from(length).ok()?)?;
     let body = bytes.get(at..end)?;
-    let (_, timestamp) = varint::take_i64(body.get(1..)?)?;
-    let (offset_delta, _) = varint::take_i32(body.get(1 + timestamp..)?)?;
-    Some((end, offset_delta))
+    let (timestamp_delta, used) = varint::take_i64(body.get(1..)?)?;
+    let (offset_delta, _) = varint::take_i32(body.get(1 + used..)?)?;
+    Some(Peeked {
+        end,
+        timestamp_delta,
+        offset_delta,
+    })
 }
 
 type Span = std::ops::Range<usize>;

@@ -9,8 +9,8 @@ use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 use crate::batch::Batch;
 use crate::compression::Decoder;
 use crate::error::BatchError;
-use crate::header::{BatchHeader, Codec};
-use crate::ids::Offset;
+use crate::header::{BatchHeader, Codec, HEADER_BYTES};
+use crate::ids::{Offset, TimestampMs};
 use crate::record::{self, Record};
 use crate::varint;
 
@@ -55,6 +55,23 @@ impl Batch {
                 Ok(false)
             }
         }
+    }
+
+    /// The latest timestamp that a producer gave a record, whatever the header says. Of each record only the beginning is
+    /// looked at, and only if the batch is not compressed; `None` if it is, or if one makes no sense.
+    pub(crate) fn latest_plain_timestamp(&self) -> Option<TimestampMs> {
+        if self.header.codec != Codec::None {
+            return None;
+        }
+        let mut rest = &self.bytes[HEADER_BYTES..];
+        let mut latest = None;
+        for _ in 0..self.header.record_count {
+            let record = record::peek(rest)?;
+            rest = &rest[record.end..];
+            let base = self.header.base_timestamp.0;
+            latest = latest.max(Some(base.wrapping_add(record.timestamp_delta)));
+        }
+        latest.map(TimestampMs)
     }
 
     /// The records' bytes, decompressed. Fails with [`BatchError::Bomb`] beyond `bytes_max`.
@@ -119,13 +136,13 @@ impl Records {
         };
         let mut at = 0;
         while self.index < self.header.record_count
-            && let Some((end, offset_delta)) = record::peek(&bytes[at..])
-            && self.header.base_offset + i64::from(offset_delta) < offset
-            && offset_delta > self.last_offset_delta
+            && let Some(record) = record::peek(&bytes[at..])
+            && self.header.base_offset + i64::from(record.offset_delta) < offset
+            && record.offset_delta > self.last_offset_delta
         {
-            self.last_offset_delta = offset_delta;
+            self.last_offset_delta = record.offset_delta;
             self.index += 1;
-            at += end;
+            at += record.end;
         }
         bytes.advance(at);
     }

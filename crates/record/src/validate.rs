@@ -5,7 +5,7 @@ use millstream_limits::RECORD_ENCODED_BYTES_MAX;
 
 use crate::batch::Batch;
 use crate::error::BatchError;
-use crate::header::{BatchHeader, Codec, TimestampType};
+use crate::header::{BatchHeader, Codec, TimestampType, set_max_timestamp};
 use crate::ids::{Offset, TimestampMs};
 
 /// What a topic takes.
@@ -41,12 +41,21 @@ impl ProducePolicy {
             .is_some_and(|bounds| bounds.earliest > TimestampMs(i64::MIN));
         let could_be_too_large =
             header.codec == Codec::None && header.size_bytes as usize > RECORD_ENCODED_BYTES_MAX;
-        self.keys_required || self.records_checked || bounded_below || could_be_too_large
+        // A producer that does not say the latest timestamp; where they are not compressed, a glance at the records tells it.
+        let latest_is_unsaid = self.timestamps.is_some()
+            && header.codec != Codec::None
+            && header.max_timestamp < header.base_timestamp;
+        self.keys_required
+            || self.records_checked
+            || bounded_below
+            || could_be_too_large
+            || latest_is_unsaid
     }
 }
 
 impl TimestampBounds {
-    fn check(&self, timestamp: TimestampMs, index: Option<i32>) -> Result<(), BatchError> {
+    /// Whether a timestamp lies within them: of the record at `index`, where that is known.
+    pub fn check(&self, timestamp: TimestampMs, index: Option<i32>) -> Result<(), BatchError> {
         let &Self { earliest, latest } = self;
         if timestamp == TimestampMs::NONE || (earliest..=latest).contains(&timestamp) {
             Ok(())
@@ -66,6 +75,10 @@ impl TimestampBounds {
 /// The header and the checksum are always checked; records are decoded only if the policy needs it, so on the usual path
 /// the content is read once, for its checksum, and never copied. A lower bound for timestamps needs it too. A record
 /// that is too large inside a compressed batch is found by whoever first decodes it.
+///
+/// Not every producer says the latest timestamp in the header, or says it right: where producers set timestamps, that of
+/// records that were decoded or are not compressed takes its place, as it does with Kafka. What the header of a compressed
+/// batch says is believed, unless it is before its first timestamp.
 pub fn validate_produced(bytes: Bytes, policy: &ProducePolicy) -> Result<Batch, BatchError> {
     if bytes.is_empty() {
         return Err(BatchError::NoBatch);
@@ -81,14 +94,24 @@ pub fn validate_produced(bytes: Bytes, policy: &ProducePolicy) -> Result<Batch, 
     // The checksum first: a flipped bit deserves the answer that makes a client try again.
     batch.check_crc()?;
     check_produced_header(&batch.header)?;
-    if let Some(bounds) = &policy.timestamps {
-        bounds.check(batch.header.max_timestamp, None)?;
-        bounds.check(batch.header.base_timestamp, Some(0))?;
+    let decoded = if policy.records_needed(&batch.header) {
+        Some(check_records(&batch, policy)?)
+    } else {
+        None
+    };
+    let Some(bounds) = &policy.timestamps else {
+        return Ok(batch);
+    };
+    let said = batch.header.max_timestamp;
+    let latest = decoded.or_else(|| batch.latest_plain_timestamp());
+    let latest = latest.unwrap_or(said);
+    bounds.check(latest, None)?;
+    bounds.check(batch.header.base_timestamp, Some(0))?;
+    if latest == said {
+        Ok(batch)
+    } else {
+        batch.edited(|bytes| set_max_timestamp(bytes, latest))
     }
-    if policy.records_needed(&batch.header) {
-        check_records(&batch, policy)?;
-    }
-    Ok(batch)
 }
 
 fn check_produced_header(header: &BatchHeader) -> Result<(), BatchError> {
@@ -123,7 +146,9 @@ fn check_produced_header(header: &BatchHeader) -> Result<(), BatchError> {
     Ok(())
 }
 
-fn check_records(batch: &Batch, policy: &ProducePolicy) -> Result<(), BatchError> {
+/// Checks the records, and says what their latest timestamp is.
+fn check_records(batch: &Batch, policy: &ProducePolicy) -> Result<TimestampMs, BatchError> {
+    let mut latest = TimestampMs::NONE;
     for (index, record) in (0..).zip(batch.records(policy.decompressed_bytes_max)) {
         let record = record?;
         if policy.keys_required && record.key.is_none() {
@@ -132,6 +157,7 @@ fn check_records(batch: &Batch, policy: &ProducePolicy) -> Result<(), BatchError
         if let Some(bounds) = &policy.timestamps {
             bounds.check(record.timestamp, Some(index))?;
         }
+        latest = latest.max(record.timestamp);
     }
-    Ok(())
+    Ok(latest)
 }

@@ -44,8 +44,8 @@ pub enum GroupError {
     SubscribedToTopic,
     /// The text stored with an offset is too long.
     #[error(
-        "the metadata of the offset is longer than {} bytes",
-        millstream_limits::OFFSET_METADATA_BYTES_MAX
+        "the metadata of the offset is longer than {} characters",
+        millstream_limits::OFFSET_METADATA_CHARACTERS_MAX
     )]
     OffsetMetadataTooLarge,
     /// A request carries more than a group can hold.

@@ -1,6 +1,6 @@
 //! Making of a batch that came what the topic stores: pure, so that a test needs no broker.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use millstream_catalog::settings::TopicValues;
 use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, UNPACKED_IN_PASSING_BYTES_MAX};
 use millstream_record::header::set_log_append_time;
@@ -61,7 +61,7 @@ pub(crate) fn accept(
     }
     let stamp = (values.timestamp_type == TimestampType::LogAppendTime).then_some(now);
     if let Some(now) = stamp {
-        batch = stamped(batch, now)?;
+        batch = batch.edited(|bytes| set_log_append_time(bytes, now))?;
     }
     Ok(Accepted { batch, stamp })
 }
@@ -92,16 +92,6 @@ fn check_size(batch: &Batch, values: &TopicValues) -> Result<(), BatchError> {
         });
     }
     Ok(())
-}
-
-/// The batch with `now` as its records' time. Its bytes are written in place where nobody else holds them.
-fn stamped(batch: Batch, now: TimestampMs) -> Result<Batch, BatchError> {
-    let mut bytes = batch
-        .bytes
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    set_log_append_time(&mut bytes, now);
-    Batch::parse(bytes.freeze())
 }
 
 #[cfg(test)]

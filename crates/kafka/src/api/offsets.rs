@@ -106,7 +106,7 @@ fn query(timestamp: i64, version: i16) -> Result<Option<OffsetQuery>, ErrorCode>
         EARLIEST_LOCAL_TIMESTAMP => 8,
         LATEST_TIERED_TIMESTAMP => 9,
         EARLIEST_PENDING_UPLOAD_TIMESTAMP => 11,
-        _ => return Err(ErrorCode::INVALID_REQUEST),
+        _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     };
     if version < since {
         return Err(ErrorCode::UNSUPPORTED_VERSION);

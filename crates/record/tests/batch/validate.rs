@@ -223,6 +223,58 @@ fn timestamps_are_held_to_their_bounds() {
     assert!(validate_produced(batch(Codec::None, &unset).bytes, &bounded(1_000, 2_000)).is_ok());
 }
 
+/// What a batch says of its latest timestamp once it is taken.
+fn taken_latest(codec: Codec, said: i64) -> i64 {
+    let all = TimestampBounds {
+        earliest: TimestampMs(i64::MIN),
+        latest: TimestampMs(i64::MAX),
+    };
+    let policy = ProducePolicy {
+        timestamps: Some(all),
+        ..POLICY
+    };
+    let timestamps = [1_500, 900, 2_000, 1_700];
+    let records = timestamps.map(|timestamp| sample(timestamp, None, None));
+    let mut bytes = batch(codec, &records).bytes.to_vec();
+    header::set_max_timestamp(&mut bytes, TimestampMs(said));
+    let taken = validate_produced(bytes.into(), &policy).unwrap();
+    taken.check_crc().unwrap();
+    taken.header.max_timestamp.0
+}
+
+/// Some producers leave the latest timestamp out, or count only the records that came with one.
+#[test]
+fn the_latest_timestamp_is_that_of_the_records() {
+    for said in [-1, 0, 1_500, 1_999, 2_000, 9_000] {
+        assert_eq!(taken_latest(Codec::None, said), 2_000, "{said}");
+    }
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        for said in [-1, 0, 1_499] {
+            assert_eq!(taken_latest(codec, said), 2_000, "{said}");
+        }
+        assert_eq!(taken_latest(codec, 1_500), 1_500, "it may be right");
+    }
+}
+
+#[test]
+fn a_latest_timestamp_that_is_left_out_hides_no_record_from_the_bounds() {
+    let bounds = TimestampBounds {
+        earliest: TimestampMs(i64::MIN),
+        latest: TimestampMs(1_999),
+    };
+    let policy = ProducePolicy {
+        timestamps: Some(bounds),
+        ..POLICY
+    };
+    for codec in [Codec::None, Codec::Zstd] {
+        let records = [sample(1_500, None, None), sample(2_000, None, None)];
+        let mut bytes = batch(codec, &records).bytes.to_vec();
+        header::set_max_timestamp(&mut bytes, TimestampMs(-1));
+        let late = refusal(bytes, &policy);
+        assert_eq!(late.kind(), ErrorKind::InvalidTimestamp);
+    }
+}
+
 #[test]
 fn clients_do_not_set_log_append_time() {
     let mut bytes = batch(Codec::None, &samples()).bytes.to_vec();

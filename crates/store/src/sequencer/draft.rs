@@ -62,7 +62,8 @@ impl Draft {
             self.appended.push(Appended {
                 base_offset: known.map_or(Offset::NONE, |batch| batch.base_offset),
                 last_offset: known.map_or(Offset::NONE, |batch| batch.last_offset),
-                log_append_time: stamp,
+                // The records have the time at which they were appended first.
+                log_append_time: stamp.map(|now| known.map_or(now, |batch| batch.timestamp)),
                 log_start: sequence.log_start,
                 duplicate: true,
             });

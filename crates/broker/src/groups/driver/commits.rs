@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_catalog::TopicId;
-use millstream_limits::OFFSET_METADATA_BYTES_MAX;
+use millstream_limits::OFFSET_METADATA_CHARACTERS_MAX;
 use millstream_record::{LeaderEpoch, Offset, TimestampMs};
 
 use super::cell::Cell;
@@ -63,7 +63,8 @@ impl Groups {
             let mut results = Vec::with_capacity(commit.partitions.len());
             let mut kept = Vec::with_capacity(commit.partitions.len());
             for partition in commit.partitions {
-                let fits = partition.metadata.len() <= OFFSET_METADATA_BYTES_MAX;
+                let characters = partition.metadata.encode_utf16();
+                let fits = characters.count() <= OFFSET_METADATA_CHARACTERS_MAX;
                 results.push(if fits {
                     Ok(())
                 } else {

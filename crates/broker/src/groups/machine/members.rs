@@ -179,7 +179,8 @@ impl Members {
     }
 
     fn all_support(&self, protocol: &str) -> bool {
-        self.support.members.get(protocol) == Some(&self.len())
+        let members = self.support.members.get(protocol);
+        members.copied().unwrap_or_default() == self.len()
     }
 
     /// The protocol of the next generation: each member votes for the first of its own that all support, and the most

@@ -76,8 +76,8 @@ fn describe(
         Resource::WithoutSettings => Vec::new(),
     };
     let wanted = |config: &DescribeConfigsResourceResult| match &asked.configuration_keys {
-        Some(keys) => keys.contains(&config.name),
-        None => true,
+        Some(keys) if !keys.is_empty() => keys.contains(&config.name),
+        _ => true,
     };
     let trimmed = all.into_iter().filter(wanted).map(|mut config| {
         if !detail.synonyms {

@@ -10,7 +10,7 @@ use millstream_kafka_wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse,
 };
 use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, RECORD_ERRORS_MAX};
-use millstream_record::{Batch, BatchError};
+use millstream_record::{Batch, BatchError, Record, TimestampBounds};
 
 use crate::errors::Refusal;
 
@@ -25,20 +25,13 @@ impl RefusedBatch {
     /// What the broker's refusal of `batch` comes to.
     pub(super) async fn new(broker: &Broker, error: BrokerError, batch: Bytes) -> RefusedBatch {
         let records = match &error {
-            BrokerError::InvalidBatch(BatchError::MissingKey { .. }) => {
-                let indexes = broker.unpack(|| without_key(batch)).await.into_iter();
-                let named = indexes.map(|index| (index, BatchError::MissingKey { index }));
-                named
-                    .map(|(index, error)| named_record(index, &error))
-                    .collect()
-            }
-            BrokerError::InvalidBatch(error) => {
-                let index = error.record_index();
-                index
-                    .map(|index| named_record(index, error))
-                    .into_iter()
-                    .collect()
-            }
+            BrokerError::InvalidBatch(error) => match fault_of_one(error) {
+                Some(fault) => broker.unpack(move || records_at_fault(batch, &fault)).await,
+                None => {
+                    let index = error.record_index().into_iter();
+                    index.map(|index| named_record(index, error)).collect()
+                }
+            },
             _ => Vec::new(),
         };
         RefusedBatch {
@@ -83,19 +76,36 @@ fn named_record(batch_index: i32, error: &BatchError) -> BatchIndexAndErrorMessa
     }
 }
 
-/// The places of the records without a key, which a compacted topic does not take.
-fn without_key(batch: Bytes) -> Vec<i32> {
+/// What is wrong with one record, if anything.
+type Fault = Box<dyn Fn(i32, &Record) -> Option<BatchError> + Send>;
+
+/// What has to be asked of every record, where the first that was found may not be the only one.
+fn fault_of_one(first: &BatchError) -> Option<Fault> {
+    match *first {
+        BatchError::MissingKey { .. } => Some(Box::new(|index, record| {
+            let is_missing = record.key.is_none();
+            is_missing.then_some(BatchError::MissingKey { index })
+        })),
+        BatchError::TimestampOutOfRange {
+            earliest, latest, ..
+        } => Some(Box::new(move |index, record| {
+            let bounds = TimestampBounds { earliest, latest };
+            bounds.check(record.timestamp, Some(index)).err()
+        })),
+        _ => None,
+    }
+}
+
+fn records_at_fault(batch: Bytes, fault: &Fault) -> Vec<BatchIndexAndErrorMessage> {
     let Ok(batch) = Batch::parse(batch) else {
         return Vec::new();
     };
     let records = batch
         .records(BATCH_DECOMPRESSED_BYTES_MAX)
         .map_while(Result::ok);
-    let keyless = (0..)
-        .zip(records)
-        .filter(|(_, record)| record.key.is_none());
-    keyless
-        .map(|(index, _)| index)
-        .take(RECORD_ERRORS_MAX)
-        .collect()
+    let named = (0..).zip(records).filter_map(|(index, record)| {
+        let error = fault(index, &record)?;
+        Some(named_record(index, &error))
+    });
+    named.take(RECORD_ERRORS_MAX).collect()
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millstream_broker::TopicSettings;
 use millstream_broker::topics::NewTopic;
+use millstream_broker::{BrokerError, TopicSettings};
 use millstream_kafka_wire::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult,
@@ -69,6 +69,11 @@ async fn create(
     validate_only: bool,
 ) -> Result<Created, Refusal> {
     resolve::check_topic_name(&topic.name)?;
+    let broker = &call.server.broker;
+    if let Some(topic) = broker.topic(&topic.name) {
+        // Whatever else is wrong: who creates what may be there looks for this answer.
+        return Err(BrokerError::TopicExists(topic.name().clone()).into());
+    }
     let partitions = if topic.assignments.is_empty() {
         check_replication_factor(
             topic.replication_factor,
@@ -84,7 +89,6 @@ async fn create(
         partitions,
         settings,
     };
-    let broker = &call.server.broker;
     if validate_only {
         let planned = broker.check_create(&new)?;
         return Ok(Created {

@@ -38,16 +38,26 @@ async fn what_goes_with_an_offset_is_kept_within_bounds() {
     let commit = OffsetCommit {
         member: outsider(),
         retention_ms: None,
-        partitions: vec![with(0, &"m".repeat(4_096)), with(1, &"m".repeat(4_097))],
+        partitions: vec![
+            with(0, &"m".repeat(4_096)),
+            with(1, &"m".repeat(4_097)),
+            with(2, &"é".repeat(4_096)),
+            with(3, &"😀".repeat(2_049)),
+        ],
     };
     let groups = stage.broker.groups();
     let kept = groups.commit_offsets(&group(), commit).await;
     assert_eq!(
         kept,
-        Ok(vec![Ok(()), Err(GroupError::OffsetMetadataTooLarge)])
+        Ok(vec![
+            Ok(()),
+            Err(GroupError::OffsetMetadataTooLarge),
+            Ok(()),
+            Err(GroupError::OffsetMetadataTooLarge)
+        ])
     );
     let all = groups.all_offsets(&group()).await.unwrap();
-    assert_eq!(all.len(), 1);
+    assert_eq!(all.len(), 2);
     assert_eq!(all[0].1.metadata.len(), 4_096);
     assert_eq!(
         all[0].1.leader_epoch,

@@ -4,9 +4,9 @@
 //! documentation is printed from it, so neither can differ from what is served.
 //!
 //! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
-//! row. The request is decoded as soon as it is read; the handler runs when the requests before it on the connection
-//! are answered. Produce alone is begun at once, see [`crate::api::produce`]. Fetch has an answer of its own, because its
-//! records hold memory until they are sent.
+//! row. A request waits as the bytes it was read as, which the connection counts, until the requests before it are answered;
+//! then it is decoded and handled. Produce alone is begun at once, see [`crate::api::produce`]. Fetch has an answer of its
+//! own, because its records hold memory until they are sent.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ pub(crate) struct Api {
 /// How a request of an API begins.
 enum Start {
     /// It waits for its turn on the connection.
-    InTurn(fn(Call, &mut Reader<'_>) -> Result<Answering, DecodeError>),
+    InTurn(fn(Call, Bytes) -> Answering),
     /// Its records are appended at once, so that requests in flight share one sync.
     AtOnce,
 }
@@ -63,7 +63,7 @@ macro_rules! api {
                 min: $min,
                 max: $max,
             },
-            start: Start::InTurn(|call, reader| in_turn(call, reader, $handler)),
+            start: Start::InTurn(|call, body| in_turn(call, body, $handler)),
         }
     };
 }
@@ -133,9 +133,9 @@ pub(crate) fn operation(frame: &[u8]) -> Option<usize> {
 
 /// Starts the request in `frame`. Requests of a connection are started in the order they arrived in.
 pub(crate) async fn start(server: &Arc<Server>, peer: SocketAddr, frame: Bytes) -> Answering {
-    match try_start(server, peer, &frame).await {
+    match try_start(server, peer, frame).await {
         Ok(answering) => answering,
-        Err(fault) => Answering::Now(Answer::Close(fault.to_string().into())),
+        Err(fault) => Answering::Now(fault.close()),
     }
 }
 
@@ -154,12 +154,18 @@ enum Fault {
     },
 }
 
+impl Fault {
+    fn close(&self) -> Answer {
+        Answer::Close(self.to_string().into())
+    }
+}
+
 async fn try_start(
     server: &Arc<Server>,
     peer: SocketAddr,
-    frame: &Bytes,
+    frame: Bytes,
 ) -> Result<Answering, Fault> {
-    let mut reader = Reader::new(frame);
+    let mut reader = Reader::new(&frame);
     let header = RequestHeader::decode(&mut reader)?;
     let api = APIS
         .iter()
@@ -189,7 +195,10 @@ async fn try_start(
         };
     }
     match api.start {
-        Start::InTurn(start) => Ok(start(call, &mut reader)?),
+        Start::InTurn(start) => {
+            let body = frame.len() - reader.remaining();
+            Ok(start(call, frame.slice(body..)))
+        }
         Start::AtOnce => {
             let request = ProduceRequest::decode(&mut reader, call.version)?;
             Ok(api::produce::start(call, request).await)
@@ -197,27 +206,35 @@ async fn try_start(
     }
 }
 
-/// Decodes the request now and leaves the rest to be done in its turn.
-fn in_turn<Q, H, F>(
-    call: Call,
-    reader: &mut Reader<'_>,
-    handler: H,
-) -> Result<Answering, DecodeError>
+/// Leaves everything to be done in its turn.
+fn in_turn<Q, H, F>(call: Call, body: Bytes, handler: H) -> Answering
 where
     Q: Request + Send + 'static,
     Q::Response: Send,
     H: FnOnce(Arc<Call>, Q) -> F + Send + 'static,
     F: Future<Output = Q::Response> + Send,
 {
-    let request = Q::decode(reader, call.version)?;
     let call = Arc::new(call);
-    Ok(Answering::Later(Box::pin(async move {
-        let response = handler(Arc::clone(&call), request).await;
-        call.answer(&response)
-    })))
+    Answering::Later(Box::pin(async move {
+        match call.decode(body) {
+            Ok(request) => {
+                let response = handler(Arc::clone(&call), request).await;
+                call.answer(&response)
+            }
+            Err(close) => close,
+        }
+    }))
 }
 
 impl Call {
+    /// Reads the request from what follows the header, or says why the connection closes.
+    pub(crate) fn decode<Q: Request>(&self, body: Bytes) -> Result<Q, Answer> {
+        let decoded = Q::decode(&mut Reader::new(&body), self.version);
+        // From here on the frame is there for as long as the request has slices of it.
+        drop(body);
+        decoded.map_err(|error| Fault::from(error).close())
+    }
+
     /// The answer that carries `response`, whose records `held` counts.
     pub(crate) fn answer_records<R: Response>(&self, response: &R, held: Held) -> Answer {
         match self.answer(response) {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use millstream_client::{NewTopic, Producer, ProducerConfig};
 use millstream_kafka_wire::api::encode_request;
-use millstream_kafka_wire::messages::ApiVersionsRequest;
+use millstream_kafka_wire::messages::{ApiVersionsRequest, DescribeGroupsRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::common::peer::Peer;
 use crate::common::process::{
@@ -81,6 +82,34 @@ async fn peers_that_fetch_a_lot_and_read_nothing_are_held_in_bounded_memory() {
         (open_files(server.pid()) < 60).then_some(())
     })
     .await;
+}
+
+/// Each of the requests is 122 KB on the wire, and many times that once it is decoded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_their_turn_take_no_more_than_they_took_to_send() {
+    const REQUESTS: usize = 256;
+    let (server, neighbour, _site) = served().await;
+    fill(&server, "quiet", 0).await;
+    let before = resident_bytes(server.pid());
+    let mut peer = Peer::connect(server.address()).await;
+    peer.begin_waiting("quiet", 0, 0, Duration::from_secs(60))
+        .await;
+    let many_names = DescribeGroupsRequest {
+        groups: vec!["".into(); 61_000],
+        ..Default::default()
+    };
+    let frame = encode_request(&many_names, 1, None, 0).unwrap().to_bytes();
+    for _ in 0..REQUESTS {
+        let sent = timeout(Duration::from_secs(1), peer.socket.write_all(&frame)).await;
+        if sent.is_err() {
+            // The server reads no more: the peer has as many requests under way as it may have.
+            break;
+        }
+    }
+    neighbour.assert_served().await;
+    let grown = resident_bytes(server.pid()).saturating_sub(before);
+    println!("requests that wait: {} MiB", grown >> 20);
+    assert!(grown < 128 << 20, "grown by {grown} bytes");
 }
 
 /// The tail of a log is shared with those who read it, so what they have not taken is memory that appends lack.

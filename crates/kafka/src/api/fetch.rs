@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millstream_broker::Broker;
 use millstream_broker::streams::{FetchPart, FetchSpec, Fetched, Held, Isolation};
 use millstream_broker::topics::PartitionHandle;
@@ -9,9 +10,7 @@ use millstream_kafka_wire::messages::fetch::{
     EpochEndOffset, FetchableTopicResponse, PartitionData,
 };
 use millstream_kafka_wire::messages::{FetchRequest, FetchResponse};
-use millstream_kafka_wire::{
-    DecodeError, ErrorCode, IsolationLevel, Message, Reader, Records, Str,
-};
+use millstream_kafka_wire::{ErrorCode, IsolationLevel, Records, Str};
 use millstream_limits::FETCH_BYTES_MAX;
 use millstream_record::{Codec, LeaderEpoch, Offset};
 use uuid::Uuid;
@@ -25,10 +24,13 @@ use crate::fetch_sessions::{PartitionRef, Position, Told, TopicRef};
 /// The first version whose clients can read zstd (KIP-110).
 const ZSTD_FROM: i16 = 10;
 
-/// Decodes the request; the rest is done in its turn.
-pub(crate) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Answering, DecodeError> {
-    let request = FetchRequest::decode(reader, call.version)?;
-    Ok(Answering::Later(Box::pin(async move {
+/// Leaves everything to be done in its turn.
+pub(crate) fn start(call: Call, body: Bytes) -> Answering {
+    Answering::Later(Box::pin(async move {
+        let request = match call.decode(body) {
+            Ok(request) => request,
+            Err(close) => return close,
+        };
         let mut held = Held::default();
         let response = match fetch(&call, request, &mut held).await {
             Ok(told) => respond(told),
@@ -38,7 +40,7 @@ pub(crate) fn start(call: Call, reader: &mut Reader<'_>) -> Result<Answering, De
             },
         };
         call.answer_records(&response, held)
-    })))
+    }))
 }
 
 /// Reads the partitions of a request or of its session; waits while there is too little and nothing to report.

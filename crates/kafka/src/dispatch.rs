@@ -5,8 +5,9 @@
 //!
 //! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
 //! row. A request waits as the bytes it was read as, which the connection counts, until the requests before it are answered;
-//! then it is decoded and handled. Produce alone is begun at once, see [`crate::api::produce`]. Fetch has an answer of its
-//! own, because its records hold memory until they are sent.
+//! then it is decoded and handled. Produce alone is begun at once, see [`crate::api::produce`], and even that not before what
+//! may change its topics is done: clients are promised that a connection's requests take effect in order. Fetch has an
+//! answer of its own, because its records hold memory until they are sent.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use millstream_kafka_wire::{
 };
 
 use crate::api;
-use crate::connection::{Answer, Answering};
+use crate::connection::{Answer, Answering, Order};
 use crate::server::Server;
 
 /// What a handler is told beside the request itself.
@@ -49,21 +50,26 @@ pub(crate) struct Api {
 /// How a request of an API begins.
 enum Start {
     /// It waits for its turn on the connection.
-    InTurn(fn(Call, Bytes) -> Answering),
+    InTurn(InTurn),
+    /// The same, and because it may change what a Produce finds, none behind it is begun before it is done.
+    Fence(InTurn),
     /// Its records are appended at once, so that requests in flight share one sync.
     AtOnce,
 }
 
-/// Writes a row: the API, its versions, its handler.
+/// Makes a call and the request's bytes into what is done in its turn.
+type InTurn = fn(Call, Bytes) -> Answering;
+
+/// Writes a row: the API, its versions, how it begins and its handler.
 macro_rules! api {
-    ($key:ident, $min:literal..=$max:literal, $handler:path) => {
+    ($key:ident, $min:literal..=$max:literal, $start:ident($handler:path)) => {
         Api {
             key: ApiKey::$key,
             versions: VersionRange {
                 min: $min,
                 max: $max,
             },
-            start: Start::InTurn(|call, body| in_turn(call, body, $handler)),
+            start: Start::$start(|call, body| in_turn(call, body, $handler)),
         }
     };
 }
@@ -80,48 +86,72 @@ pub(crate) const APIS: &[Api] = &[
         versions: VersionRange { min: 4, max: 18 },
         start: Start::InTurn(api::fetch::start),
     },
-    api!(ListOffsets, 1..=11, api::offsets::list_offsets),
-    api!(Metadata, 0..=13, api::metadata::metadata),
-    api!(OffsetCommit, 2..=10, api::groups::offset_commit),
-    api!(OffsetFetch, 1..=10, api::groups::offset_fetch),
-    api!(FindCoordinator, 0..=6, api::groups::find_coordinator),
-    api!(JoinGroup, 0..=9, api::groups::join_group),
-    api!(Heartbeat, 0..=4, api::groups::heartbeat),
-    api!(LeaveGroup, 0..=5, api::groups::leave_group),
-    api!(SyncGroup, 0..=5, api::groups::sync_group),
-    api!(DescribeGroups, 0..=6, api::groups::describe_groups),
-    api!(ListGroups, 0..=5, api::groups::list_groups),
-    api!(ApiVersions, 0..=4, api::versions::api_versions),
-    api!(CreateTopics, 0..=7, api::topics::create_topics),
-    api!(DeleteTopics, 0..=6, api::topics::delete_topics),
-    api!(DeleteRecords, 0..=2, api::offsets::delete_records),
-    api!(InitProducerId, 0..=5, api::producers::init_producer_id),
+    api!(ListOffsets, 1..=11, InTurn(api::offsets::list_offsets)),
+    api!(Metadata, 0..=13, Fence(api::metadata::metadata)),
+    api!(OffsetCommit, 2..=10, InTurn(api::groups::offset_commit)),
+    api!(OffsetFetch, 1..=10, InTurn(api::groups::offset_fetch)),
+    api!(
+        FindCoordinator,
+        0..=6,
+        InTurn(api::groups::find_coordinator)
+    ),
+    api!(JoinGroup, 0..=9, InTurn(api::groups::join_group)),
+    api!(Heartbeat, 0..=4, InTurn(api::groups::heartbeat)),
+    api!(LeaveGroup, 0..=5, InTurn(api::groups::leave_group)),
+    api!(SyncGroup, 0..=5, InTurn(api::groups::sync_group)),
+    api!(DescribeGroups, 0..=6, InTurn(api::groups::describe_groups)),
+    api!(ListGroups, 0..=5, InTurn(api::groups::list_groups)),
+    api!(ApiVersions, 0..=4, InTurn(api::versions::api_versions)),
+    api!(CreateTopics, 0..=7, Fence(api::topics::create_topics)),
+    api!(DeleteTopics, 0..=6, Fence(api::topics::delete_topics)),
+    api!(DeleteRecords, 0..=2, Fence(api::offsets::delete_records)),
+    api!(
+        InitProducerId,
+        0..=5,
+        InTurn(api::producers::init_producer_id)
+    ),
     api!(
         OffsetForLeaderEpoch,
         0..=4,
-        api::offsets::offset_for_leader_epoch
+        InTurn(api::offsets::offset_for_leader_epoch)
     ),
-    api!(DescribeConfigs, 0..=4, api::configs::describe_configs),
-    api!(AlterConfigs, 0..=2, api::configs::alter_configs),
-    api!(DescribeLogDirs, 0..=4, api::log_dirs::describe_log_dirs),
-    api!(CreatePartitions, 0..=3, api::topics::create_partitions),
-    api!(DeleteGroups, 0..=2, api::groups::delete_groups),
+    api!(
+        DescribeConfigs,
+        0..=4,
+        InTurn(api::configs::describe_configs)
+    ),
+    api!(AlterConfigs, 0..=2, Fence(api::configs::alter_configs)),
+    api!(
+        DescribeLogDirs,
+        0..=4,
+        InTurn(api::log_dirs::describe_log_dirs)
+    ),
+    api!(
+        CreatePartitions,
+        0..=3,
+        Fence(api::topics::create_partitions)
+    ),
+    api!(DeleteGroups, 0..=2, InTurn(api::groups::delete_groups)),
     api!(
         IncrementalAlterConfigs,
         0..=1,
-        api::configs::incremental_alter_configs
+        Fence(api::configs::incremental_alter_configs)
     ),
-    api!(OffsetDelete, 0..=0, api::groups::offset_delete),
-    api!(DescribeCluster, 0..=2, api::cluster::describe_cluster),
+    api!(OffsetDelete, 0..=0, InTurn(api::groups::offset_delete)),
+    api!(
+        DescribeCluster,
+        0..=2,
+        InTurn(api::cluster::describe_cluster)
+    ),
     api!(
         ListConfigResources,
         0..=1,
-        api::configs::list_config_resources
+        InTurn(api::configs::list_config_resources)
     ),
     api!(
         DescribeTopicPartitions,
         0..=0,
-        api::metadata::describe_topic_partitions
+        InTurn(api::metadata::describe_topic_partitions)
     ),
 ];
 
@@ -131,7 +161,17 @@ pub(crate) fn operation(frame: &[u8]) -> Option<usize> {
     APIS.iter().position(|api| api.key.number() == key)
 }
 
-/// Starts the request in `frame`. Requests of a connection are started in the order they arrived in.
+/// How a request of the API at that place in [`APIS`] stands to the others of its connection.
+pub(crate) fn order(operation: Option<usize>) -> Order {
+    match operation.map(|place| &APIS[place].start) {
+        Some(Start::AtOnce) => Order::AtOnce,
+        Some(Start::Fence(_)) => Order::Fence,
+        Some(Start::InTurn(_)) | None => Order::InTurn,
+    }
+}
+
+/// Starts the request in `frame`. Requests of a connection are started in the order they arrived in, one that begins at
+/// once when no fence is before it any more.
 pub(crate) async fn start(server: &Arc<Server>, peer: SocketAddr, frame: Bytes) -> Answering {
     match try_start(server, peer, frame).await {
         Ok(answering) => answering,
@@ -195,7 +235,7 @@ async fn try_start(
         };
     }
     match api.start {
-        Start::InTurn(start) => {
+        Start::InTurn(start) | Start::Fence(start) => {
             let body = frame.len() - reader.remaining();
             Ok(start(call, frame.slice(body..)))
         }

@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) use answer::Answer;
 pub(crate) use budget::FrameBudget;
 pub(crate) use frames::Frame;
-pub(crate) use pipeline::Answering;
+pub(crate) use pipeline::{Answering, Order};
 pub(crate) use writer::Unsent;
 
 use crate::dispatch;
@@ -105,15 +105,17 @@ async fn read_requests(
             Err(end) => return end,
         }
         for Frame { bytes, room } in frames.drain(..) {
-            pipeline.room().await;
-            let size = bytes.len();
+            let operation = dispatch::operation(&bytes);
+            let order = dispatch::order(operation);
+            pipeline.place(order).await;
+            let (size, begun) = (bytes.len(), Instant::now());
             server.counts.received_bytes.add(size as u64);
-            let (operation, begun) = (dispatch::operation(&bytes), Instant::now());
             let answering = dispatch::start(server, peer, bytes).await;
             pipeline.push(Entry {
                 answering,
                 operation,
                 begun,
+                order,
                 bytes: size,
                 room,
             });

@@ -2,7 +2,8 @@
 //!
 //! The reading half pushes in the order of arrival, the writing half takes in the same order. An entry that is still
 //! to be worked on is a future nobody has polled: it begins when it reaches the front, so two requests of a connection
-//! never overlap unless the first of them was started before it was queued, as appends are.
+//! never overlap unless the second of them was started before it was queued, as appends are. What is started so may
+//! overtake what is before it, but never a fence.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,12 +25,24 @@ pub(crate) enum Answering {
     Later(BoxFuture<'static, Answer>),
 }
 
+/// How a request stands to the others of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It begins when those before it are answered.
+    InTurn,
+    /// The same, and nothing behind it begins before it is answered.
+    Fence,
+    /// It begins as soon as it is read and no fence is before it.
+    AtOnce,
+}
+
 /// One queued request.
 pub(crate) struct Entry {
     pub(crate) answering: Answering,
     /// What the request is, for those who count, and since when it is under way.
     pub(crate) operation: Option<usize>,
     pub(crate) begun: Instant,
+    pub(crate) order: Order,
     /// The size of the request's frame, which counts against the connection until the answer is there.
     pub(crate) bytes: usize,
     /// The frame's share of the listener's receive budget.
@@ -50,6 +63,8 @@ struct State {
     /// Entries that are queued or being answered.
     requests: usize,
     bytes: usize,
+    /// Fences among them.
+    fences: usize,
     ended: bool,
 }
 
@@ -59,6 +74,7 @@ impl Pipeline {
         let mut state = self.state.lock();
         state.requests += 1;
         state.bytes += entry.bytes;
+        state.fences += usize::from(entry.order == Order::Fence);
         state.entries.push_back(entry);
         drop(state);
         self.arrived.notify_one();
@@ -66,15 +82,18 @@ impl Pipeline {
 
     /// Waits until one more request may be read.
     pub(crate) async fn room(&self) {
-        loop {
-            {
-                let state = self.state.lock();
-                if state.requests < limits::KAFKA_PIPELINE_REQUESTS_MAX
-                    && state.bytes < limits::KAFKA_PIPELINE_BYTES_MAX
-                {
-                    return;
-                }
-            }
+        self.until(State::has_room).await;
+    }
+
+    /// Waits until a request of that order may be started.
+    pub(crate) async fn place(&self, order: Order) {
+        self.until(|state| state.has_room() && (order != Order::AtOnce || state.fences == 0))
+            .await;
+    }
+
+    /// Waits until enough has been answered for `holds`.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        while !holds(&self.state.lock()) {
             self.left.notified().await;
         }
     }
@@ -106,11 +125,12 @@ impl Pipeline {
         self.state.lock().entries.pop_front()
     }
 
-    /// An entry of `bytes` has been answered.
-    pub(crate) fn answered(&self, bytes: usize) {
+    /// An entry of that order and of `bytes` has been answered.
+    pub(crate) fn answered(&self, order: Order, bytes: usize) {
         let mut state = self.state.lock();
         state.requests -= 1;
         state.bytes -= bytes;
+        state.fences -= usize::from(order == Order::Fence);
         drop(state);
         self.left.notify_one();
     }
@@ -118,6 +138,13 @@ impl Pipeline {
     /// Whether nothing is queued or being answered.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.lock().requests == 0
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.requests < limits::KAFKA_PIPELINE_REQUESTS_MAX
+            && self.bytes < limits::KAFKA_PIPELINE_BYTES_MAX
     }
 }
 

@@ -97,6 +97,7 @@ pub(crate) async fn write_answers(
             answering,
             operation,
             begun,
+            order,
             bytes,
             room,
         }) = next
@@ -107,7 +108,7 @@ pub(crate) async fn write_answers(
             Answering::Now(answer) => answer,
             Answering::Later(work) => work.await,
         };
-        pipeline.answered(bytes);
+        pipeline.answered(order, bytes);
         outgoing.unsent.answered(operation, begun);
         drop(room);
 
@@ -163,7 +164,7 @@ fn next_ready(pipeline: &Pipeline, unsent: &Unsent) -> Ready {
             answer
         }
     };
-    pipeline.answered(entry.bytes);
+    pipeline.answered(entry.order, entry.bytes);
     unsent.answered(entry.operation, entry.begun);
     Ready::Answer(answer)
 }

@@ -4,10 +4,13 @@ mod support;
 
 use std::time::Duration;
 
+use millstream_kafka::KafkaSettings;
 use millstream_kafka_wire::ErrorCode;
 use millstream_kafka_wire::api::encode_request;
-use millstream_kafka_wire::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataRequest};
-use support::{Client, Served, batch, closed, fetch_request, produce_request};
+use millstream_kafka_wire::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, MetadataRequest,
+};
+use support::{Client, PATIENCE, Served, batch, closed, fetch_request, produce_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -256,4 +259,58 @@ async fn produce_requests_of_versions_that_are_advertised_but_gone_are_refused_b
         .await;
     let partition = &response.responses[0].partition_responses[0];
     assert_eq!(partition.error_code, ErrorCode::UNSUPPORTED_VERSION);
+}
+
+/// Its requests wait for a fetch that waits for a day, and it is not read while they do.
+#[tokio::test]
+async fn a_client_that_goes_while_its_connection_is_not_read_leaves_its_place() {
+    let settings = KafkaSettings {
+        connections_max: 1,
+        ..KafkaSettings::default()
+    };
+    let served = Served::start_with(settings).await;
+    let fetch = FetchRequest {
+        max_wait_ms: 24 * 60 * 60 * 1_000,
+        ..fetch_request("t", 0)
+    };
+    served.memory_topic("t", 1).await;
+
+    let mut full = free_place(&served).await;
+    full.send(&fetch, 11).await;
+    for _ in 0..300 {
+        full.send(&ApiVersionsRequest::default(), 2).await;
+    }
+    drop(full);
+
+    let mut fenced = free_place(&served).await;
+    fenced.send(&fetch, 11).await;
+    fenced.send(&MetadataRequest::default(), 12).await;
+    for _ in 0..2 {
+        let produce = produce_request("t", 1, batch(&["too late"]), -1);
+        fenced.send(&produce, 9).await;
+    }
+    drop(fenced);
+    free_place(&served).await;
+}
+
+/// A client that is not refused for being one too many.
+async fn free_place(served: &Served) -> Client {
+    let frame = encode_request(&ApiVersionsRequest::default(), 1, None, 2).unwrap();
+    let connect = async {
+        loop {
+            let mut socket = served.raw().await;
+            let sent = socket.write_all(&frame.to_bytes()).await;
+            if sent.is_ok()
+                && let Ok(length) = socket.read_i32().await
+            {
+                let mut answer = vec![0; length as usize];
+                socket.read_exact(&mut answer).await.unwrap();
+                return Client::over(socket);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, connect)
+        .await
+        .expect("a place in time")
 }

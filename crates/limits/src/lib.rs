@@ -123,6 +123,9 @@ pub const KAFKA_PIPELINE_REQUESTS_MAX: usize = 256;
 /// Bytes of one connection's requests that are read and not yet answered. One request may exceed it.
 pub const KAFKA_PIPELINE_BYTES_MAX: usize = 32 << 20;
 
+/// How often a connection that is not read, because it has as much under way as it may have, looks whether its peer is gone.
+pub const KAFKA_GONE_REVIEW_MS: u64 = 1_000;
+
 /// Answers of one connection are gathered into one write up to about this size.
 pub const KAFKA_GATHERED_BYTES: usize = 1 << 20;
 
@@ -226,6 +229,10 @@ pub const FETCH_SESSION_IDLE_MS_MIN: u64 = 120_000;
 
 /// A fetch response carries at most this much, whatever the consumer asks for: Kafka's `fetch.max.bytes`.
 pub const FETCH_BYTES_MAX: usize = 55 << 20;
+
+/// A fetch waits at most this long, whatever the consumer asks for: the most that librdkafka's `fetch.wait.max.ms` may be.
+/// A consumer takes an early answer for what it is, and asks again.
+pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
 
 /// What readers have fetched and not taken yet, all of them together, unless configured otherwise: a few answers of
 /// [`FETCH_BYTES_MAX`] to the fastest, one of [`ANSWER_BYTES_MIN`] to a hundred others.

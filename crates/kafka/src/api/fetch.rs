@@ -11,7 +11,7 @@ use millstream_kafka_wire::messages::fetch::{
 };
 use millstream_kafka_wire::messages::{FetchRequest, FetchResponse};
 use millstream_kafka_wire::{ErrorCode, IsolationLevel, Records, Str};
-use millstream_limits::FETCH_BYTES_MAX;
+use millstream_limits::{FETCH_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use millstream_record::{Codec, LeaderEpoch, Offset};
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ impl Limits {
         Limits {
             bytes_max: bytes(request.max_bytes).min(FETCH_BYTES_MAX),
             bytes_min: bytes(request.min_bytes).min(FETCH_BYTES_MAX),
-            wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            wait_max: wait_max(request.max_wait_ms),
             isolation: isolation(request.isolation_level),
             knows_zstd: version >= ZSTD_FROM,
         }
@@ -84,6 +84,10 @@ pub(super) fn isolation(level: IsolationLevel) -> Isolation {
     } else {
         Isolation::ReadUncommitted
     }
+}
+
+fn wait_max(wait_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0).min(FETCH_WAIT_MS_MAX))
 }
 
 fn bytes(number: i32) -> usize {
@@ -238,5 +242,17 @@ fn topic_response(topic: &TopicRef, first: PartitionData) -> FetchableTopicRespo
         topic: name,
         topic_id,
         partitions: vec![first],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fetch_waits_for_weeks() {
+        assert_eq!(wait_max(500), Duration::from_millis(500));
+        assert_eq!(wait_max(-1), Duration::ZERO);
+        assert_eq!(wait_max(i32::MAX), Duration::from_millis(FETCH_WAIT_MS_MAX));
     }
 }

@@ -17,16 +17,18 @@ mod refusal;
 mod tests;
 mod writer;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_limits as limits;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use answer::Answer;
 pub(crate) use budget::FrameBudget;
@@ -62,7 +64,7 @@ pub(crate) async fn serve(
 
     let written = tokio::select! {
         end = &mut writing => Some(end),
-        end = &mut reading => {
+        Err(end) = &mut reading => {
             report_read_end(&server, peer, &end);
             pipeline.end();
             finish(&mut writing, limits::KAFKA_DRAIN_MS).await
@@ -94,20 +96,20 @@ async fn read_requests(
     peer: SocketAddr,
     socket: &mut OwnedReadHalf,
     pipeline: &Pipeline,
-) -> ReadError {
+) -> Result<Infallible, ReadError> {
     let mut reader = FrameReader::new(server.frame_budget.clone(), server.settings.connection_idle);
     let mut frames = Vec::new();
     loop {
-        pipeline.room().await;
+        unless_gone(socket, pipeline.room()).await?;
         match reader.read(socket, &mut frames).await {
             Ok(()) => {}
             Err(ReadError::Idle) if !pipeline.is_empty() => continue,
-            Err(end) => return end,
+            Err(end) => return Err(end),
         }
         for Frame { bytes, room } in frames.drain(..) {
             let operation = dispatch::operation(&bytes);
             let order = dispatch::order(operation);
-            pipeline.place(order).await;
+            unless_gone(socket, pipeline.place(order)).await?;
             let (size, begun) = (bytes.len(), Instant::now());
             server.counts.received_bytes.add(size as u64);
             let answering = dispatch::start(server, peer, bytes).await;
@@ -120,6 +122,35 @@ async fn read_requests(
                 room,
             });
         }
+    }
+}
+
+/// Waits for `turn`. The socket is not read meanwhile, so whether the peer is gone has to be looked for: what it had sent
+/// is then done only if its turn comes soon.
+async fn unless_gone(
+    socket: &OwnedReadHalf,
+    turn: impl Future<Output = ()>,
+) -> Result<(), ReadError> {
+    let mut turn = pin!(turn);
+    tokio::select! {
+        biased;
+        () = &mut turn => return Ok(()),
+        () = gone(socket) => {}
+    }
+    let drain = Duration::from_millis(limits::KAFKA_DRAIN_MS);
+    let drained = timeout(drain, turn).await;
+    drained.map_err(|_| ReadError::Closed)
+}
+
+/// Waits until the peer has closed its side, though bytes that it sent before may be unread. Those make the socket ready
+/// all the time, so it is looked at now and then.
+async fn gone(socket: &OwnedReadHalf) {
+    let review = Duration::from_millis(limits::KAFKA_GONE_REVIEW_MS);
+    while let Ok(ready) = socket.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            return;
+        }
+        sleep(review).await;
     }
 }
 

@@ -11,6 +11,7 @@ mod partitions;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,7 +67,7 @@ struct Session {
 /// One request's share in a session, from its arrival to its response.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// What to read, in order.
+    /// What to read, in order, each partition once.
     pub(crate) wanted: Vec<(PartitionRef, Position)>,
     kind: Kind,
 }
@@ -108,8 +109,13 @@ impl FetchSessions {
                 } else {
                     Kind::Sessionless
                 };
-                let wanted = wanted(request, names_by_id).collect();
-                Ok(Turn { wanted, kind })
+                let mut seen = HashSet::new();
+                let wanted = wanted(request, names_by_id)
+                    .filter(|(partition, _)| seen.insert(partition.clone()));
+                Ok(Turn {
+                    wanted: wanted.collect(),
+                    kind,
+                })
             }
             _ => self.go_on(request, names_by_id, now),
         }

@@ -8,6 +8,7 @@ use millstream_kafka_wire::{ConfigSource, ConfigType, Str};
 use millstream_limits as limits;
 
 use super::REPLICATION_FACTOR;
+use super::configs::Detail;
 use crate::server::Server;
 
 /// One row of the description.
@@ -28,8 +29,12 @@ fn row(name: &'static str, value: &dyn ToString, kind: ConfigType, doc: &'static
 }
 
 /// Everything there is to tell, by name.
-pub(crate) fn broker_configs(server: &Server) -> Vec<DescribeConfigsResourceResult> {
-    rows(server).into_iter().map(describe).collect()
+pub(crate) fn broker_configs(
+    server: &Server,
+    detail: Detail,
+) -> Vec<DescribeConfigsResourceResult> {
+    let rows = rows(server).into_iter();
+    rows.map(|row| describe(row, detail)).collect()
 }
 
 fn rows(server: &Server) -> Vec<Row> {
@@ -123,15 +128,19 @@ fn rows(server: &Server) -> Vec<Row> {
     ]
 }
 
-fn describe(row: Row) -> DescribeConfigsResourceResult {
+fn describe(row: Row, detail: Detail) -> DescribeConfigsResourceResult {
     let name = Str::from_static(row.name);
     let value = Some(Str::from(row.value));
     DescribeConfigsResourceResult {
-        synonyms: vec![DescribeConfigsSynonym {
-            name: name.clone(),
-            value: value.clone(),
-            source: ConfigSource::STATIC_BROKER_CONFIG,
-        }],
+        synonyms: if detail.synonyms {
+            vec![DescribeConfigsSynonym {
+                name: name.clone(),
+                value: value.clone(),
+                source: ConfigSource::STATIC_BROKER_CONFIG,
+            }]
+        } else {
+            Vec::new()
+        },
         name,
         value,
         read_only: true,
@@ -139,6 +148,6 @@ fn describe(row: Row) -> DescribeConfigsResourceResult {
         config_source: ConfigSource::STATIC_BROKER_CONFIG,
         is_sensitive: false,
         config_type: row.kind,
-        documentation: Some(Str::from_static(row.doc)),
+        documentation: detail.documentation.then(|| Str::from_static(row.doc)),
     }
 }

@@ -5,7 +5,7 @@ mod describe;
 mod list;
 
 pub(crate) use alter::{alter_configs, incremental_alter_configs};
-pub(crate) use describe::{describe_configs, topic_configs};
+pub(crate) use describe::{Detail, describe_configs, topic_configs};
 pub(crate) use list::list_config_resources;
 
 use millstream_kafka_wire::{ConfigSource, ErrorCode, ResourceType};

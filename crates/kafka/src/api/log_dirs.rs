@@ -1,10 +1,12 @@
 //! DescribeLogDirs: what the partitions take on the disk.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use millstream_broker::topics::TopicHandle;
+use millstream_kafka_wire::Str;
 use millstream_kafka_wire::messages::describe_log_dirs::{
-    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use millstream_kafka_wire::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
@@ -16,17 +18,17 @@ pub(crate) async fn describe_log_dirs(
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
     let broker = &call.server.broker;
-    let topics: Vec<_> = match &request.topics {
+    let topics: Vec<_> = match request.topics {
         None => broker
             .topics()
             .iter()
             .map(|topic| describe(topic, |_| true))
             .collect(),
-        Some(asked) => asked
-            .iter()
-            .filter_map(|asked| {
-                let topic = broker.topic(&asked.topic)?;
-                Some(describe(&topic, |index| asked.partitions.contains(&index)))
+        Some(asked) => by_name(asked)
+            .into_iter()
+            .filter_map(|(name, partitions)| {
+                let topic = broker.topic(&name)?;
+                Some(describe(&topic, |index| partitions.contains(&index)))
             })
             .collect(),
     };
@@ -45,6 +47,15 @@ pub(crate) async fn describe_log_dirs(
         results: vec![data_dir],
         ..Default::default()
     }
+}
+
+/// Which partitions of which topics are asked for, however often a request names them.
+fn by_name(asked: Vec<DescribableLogDirTopic>) -> BTreeMap<Str, HashSet<i32>> {
+    let mut topics = BTreeMap::<_, HashSet<_>>::new();
+    for DescribableLogDirTopic { topic, partitions } in asked {
+        topics.entry(topic).or_default().extend(partitions);
+    }
+    topics
 }
 
 fn describe(topic: &Arc<TopicHandle>, wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {

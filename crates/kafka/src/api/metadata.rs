@@ -1,6 +1,5 @@
 //! Metadata and DescribeTopicPartitions: which topics there are, and that this node leads all of them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use millstream_broker::topics::TopicHandle;
@@ -18,7 +17,7 @@ use millstream_kafka_wire::{ErrorCode, Str};
 use millstream_limits::DESCRIBED_PARTITIONS_MAX;
 
 use super::cluster::CLUSTER_OPERATIONS;
-use super::{OPERATIONS_NOT_ASKED, resolve};
+use super::{OPERATIONS_NOT_ASKED, resolve, without_repeats};
 use crate::dispatch::Call;
 use crate::errors::Refusal;
 
@@ -33,7 +32,7 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
         request.include_topic_authorized_operations,
         TOPIC_OPERATIONS,
     );
-    let topics = match asked_for(&request, call.version) {
+    let topics = match asked_for(request.topics, call.version) {
         None => server
             .broker
             .topics()
@@ -41,12 +40,12 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
             .map(|topic| describe(topic, server.settings.node_id, topic_operations))
             .collect(),
         Some(asked) => {
-            let mut topics = Vec::with_capacity(asked.len());
+            let mut topics = Vec::new();
             for topic in asked {
                 topics.push(
                     find(
                         &call,
-                        topic,
+                        &topic,
                         request.allow_auto_topic_creation,
                         topic_operations,
                     )
@@ -75,18 +74,14 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
 }
 
 /// The topics a request names, each once; `None` for all there are.
-fn asked_for(request: &MetadataRequest, version: i16) -> Option<Vec<&MetadataRequestTopic>> {
-    let topics = request.topics.as_ref()?;
-    if version == 0 && topics.is_empty() {
-        return None;
-    }
-    let mut seen = HashSet::new();
-    Some(
-        topics
-            .iter()
-            .filter(|topic| seen.insert((&topic.name, topic.topic_id)))
-            .collect(),
-    )
+fn asked_for(
+    topics: Option<Vec<MetadataRequestTopic>>,
+    version: i16,
+) -> Option<impl Iterator<Item = MetadataRequestTopic>> {
+    let topics = topics.filter(|topics| version > 0 || !topics.is_empty())?;
+    Some(without_repeats(topics, |topic| {
+        (topic.name.clone(), topic.topic_id)
+    }))
 }
 
 async fn find(

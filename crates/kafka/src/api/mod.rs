@@ -17,7 +17,7 @@ pub(crate) mod resolve;
 pub(crate) mod topics;
 pub(crate) mod versions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// How many replicas every partition has.
@@ -49,11 +49,29 @@ fn named_once<T, K: Clone + Eq + Hash>(items: Vec<T>, name: impl Fn(&T) -> K) ->
     split
 }
 
+/// A request's items, each once: one whose name was there before is left out, so that no answer tells the same thing again
+/// and again. Kafka answers each repeat of some; clients send none.
+fn without_repeats<T, K: Eq + Hash>(
+    items: Vec<T>,
+    name: impl Fn(&T) -> K,
+) -> impl Iterator<Item = T> {
+    let mut seen = HashSet::new();
+    items
+        .into_iter()
+        .filter(move |item| seen.insert(name(item)))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_named_twice_is_told_once() {
         let split = super::named_once(vec!["a", "b", "a", "c", "a"], |item| *item);
         assert_eq!(split, [Err("a"), Ok("b"), Ok("c")]);
+    }
+
+    #[test]
+    fn what_is_named_again_is_left_out() {
+        let once = super::without_repeats(vec!["a", "b", "a", "c", "a"], |item| *item);
+        assert_eq!(once.collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 }

@@ -13,12 +13,13 @@ use millstream_kafka_wire::messages::{DescribeConfigsRequest, DescribeConfigsRes
 use millstream_kafka_wire::{ConfigSource, ConfigType, Str};
 
 use super::{Resource, resource};
-use crate::api::{broker_configs, resolve};
+use crate::api::{broker_configs, resolve, without_repeats};
 use crate::dispatch::Call;
 use crate::errors::Refusal;
 use crate::server::Server;
 
-/// Tells how topics and this broker are configured, and where each value comes from.
+/// Tells how topics and this broker are configured, and where each value comes from. A question that a request repeats is
+/// answered once.
 pub(crate) async fn describe_configs(
     call: Arc<Call>,
     request: DescribeConfigsRequest,
@@ -27,7 +28,11 @@ pub(crate) async fn describe_configs(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let results = request.resources.into_iter().map(|asked| {
+    let questions = without_repeats(request.resources, |asked| {
+        let keys = asked.configuration_keys.clone();
+        (asked.resource_type, asked.resource_name.clone(), keys)
+    });
+    let results = questions.map(|asked| {
         let described = describe(&call, &asked, detail);
         let result = DescribeConfigsResult {
             resource_type: asked.resource_type,
@@ -54,10 +59,10 @@ pub(crate) async fn describe_configs(
 }
 
 /// What a request wants to know beside the values.
-#[derive(Clone, Copy)]
-struct Detail {
-    synonyms: bool,
-    documentation: bool,
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Detail {
+    pub(crate) synonyms: bool,
+    pub(crate) documentation: bool,
 }
 
 fn describe(
@@ -70,44 +75,43 @@ fn describe(
         Resource::Topic(name) => {
             resolve::check_topic_name(name)?;
             let topic = resolve::topic_by_name(&call.server.broker, name)?;
-            topic_configs(&topic.current().settings).collect()
+            topic_configs(&topic.current().settings, detail).collect()
         }
-        Resource::Broker(source) => server_configs(&call.server, source),
+        Resource::Broker(source) => server_configs(&call.server, source, detail),
         Resource::WithoutSettings => Vec::new(),
     };
     let wanted = |config: &DescribeConfigsResourceResult| match &asked.configuration_keys {
         Some(keys) if !keys.is_empty() => keys.contains(&config.name),
         _ => true,
     };
-    let trimmed = all.into_iter().filter(wanted).map(|mut config| {
-        if !detail.synonyms {
-            config.synonyms.clear();
-        }
-        if !detail.documentation {
-            config.documentation = None;
-        }
-        config
-    });
-    Ok(trimmed.collect())
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
-/// Every setting of a topic as DescribeConfigs tells it, with its synonyms and documentation.
+/// Every setting of a topic as DescribeConfigs tells it.
 pub(crate) fn topic_configs(
     settings: &TopicSettings,
+    detail: Detail,
 ) -> impl Iterator<Item = DescribeConfigsResourceResult> {
     SETTINGS
         .iter()
         .filter(|setting| setting.is_shown())
-        .map(|setting| config(setting, settings.get(setting), ConfigSource::TOPIC_CONFIG))
+        .map(move |setting| {
+            let value = settings.get(setting);
+            config(setting, value, ConfigSource::TOPIC_CONFIG, detail)
+        })
 }
 
 /// Everything there is to tell of this server: what it was told at its start, and what clients may set, which is told
 /// as coming from `source`.
-fn server_configs(server: &Server, source: ConfigSource) -> Vec<DescribeConfigsResourceResult> {
+fn server_configs(
+    server: &Server,
+    source: ConfigSource,
+    detail: Detail,
+) -> Vec<DescribeConfigsResourceResult> {
     let set = server.broker.server_settings();
     let settable = SERVER_SETTINGS.iter();
-    let mut configs = broker_configs::broker_configs(server);
-    configs.extend(settable.map(|setting| config(setting, set.get(setting), source)));
+    let mut configs = broker_configs::broker_configs(server, detail);
+    configs.extend(settable.map(|setting| config(setting, set.get(setting), source, detail)));
     configs.sort_by(|one, other| one.name.cmp(&other.name));
     configs
 }
@@ -117,27 +121,34 @@ fn config(
     setting: &Setting,
     (value, is_set): (&str, bool),
     source: ConfigSource,
+    detail: Detail,
 ) -> DescribeConfigsResourceResult {
     let name = Str::from_static(setting.key);
-    let synonym = |value: &str, source| DescribeConfigsSynonym {
+    let default = (
+        Str::from_static(setting.default),
+        ConfigSource::DEFAULT_CONFIG,
+    );
+    let set = is_set.then(|| (Str::from(value), source));
+    let (value, config_source) = set.clone().unwrap_or_else(|| default.clone());
+    let synonyms = set.into_iter().chain([default]);
+    let synonyms = synonyms.map(|(value, source)| DescribeConfigsSynonym {
         name: name.clone(),
-        value: Some(value.into()),
+        value: Some(value),
         source,
-    };
-    let mut synonyms = Vec::new();
-    if is_set {
-        synonyms.push(synonym(value, source));
-    }
-    synonyms.push(synonym(setting.default, ConfigSource::DEFAULT_CONFIG));
+    });
     DescribeConfigsResourceResult {
-        value: Some(value.into()),
+        value: Some(value),
         read_only: setting.fixed,
         is_default: !is_set,
-        config_source: synonyms[0].source,
+        config_source,
         is_sensitive: false,
         config_type: config_type(setting.kind),
-        documentation: Some(documentation(setting).into()),
-        synonyms,
+        documentation: detail.documentation.then(|| documentation(setting)),
+        synonyms: if detail.synonyms {
+            synonyms.collect()
+        } else {
+            Vec::new()
+        },
         name,
     }
 }
@@ -154,15 +165,16 @@ fn config_type(kind: Kind) -> ConfigType {
 }
 
 /// What a setting means and, where it is not acted on, why any value of it is satisfied.
-fn documentation(setting: &Setting) -> String {
+fn documentation(setting: &Setting) -> Str {
     match setting.standing {
-        Standing::Acted => setting.doc.to_owned(),
+        Standing::Acted => Str::from_static(setting.doc),
         Standing::Accepted(reason) => format!(
             "{} Accepted, and nothing depends on it: {reason}.",
             setting.doc
-        ),
+        )
+        .into(),
         Standing::DefaultOnly(reason) | Standing::Refused(reason) => {
-            format!("{} Only the default is taken: {reason}.", setting.doc)
+            format!("{} Only the default is taken: {reason}.", setting.doc).into()
         }
     }
 }

@@ -16,7 +16,7 @@ use millstream_kafka_wire::messages::{
 use millstream_kafka_wire::{ErrorCode, Str};
 
 use super::code;
-use crate::api::OPERATIONS_NOT_ASKED;
+use crate::api::{OPERATIONS_NOT_ASKED, without_repeats};
 use crate::dispatch::Call;
 
 /// Everything one may do to a group, as a bit per operation of Kafka's ACLs: read (3), delete (6), describe (8).
@@ -28,7 +28,7 @@ const DESCRIBE_NOT_FOUND_FROM: i16 = 6;
 /// The type of all groups so far.
 const CLASSIC: &str = "classic";
 
-/// Describes groups with their members.
+/// Describes groups with their members, each once.
 pub(crate) async fn describe_groups(
     call: Arc<Call>,
     request: DescribeGroupsRequest,
@@ -43,7 +43,9 @@ pub(crate) async fn describe_groups(
         None => not_found(group, call.version),
     };
     DescribeGroupsResponse {
-        groups: request.groups.into_iter().map(describe).collect(),
+        groups: without_repeats(request.groups, Str::clone)
+            .map(describe)
+            .collect(),
         ..Default::default()
     }
 }
@@ -97,11 +99,16 @@ fn not_found(group_id: Str, version: i16) -> DescribedGroup {
 
 /// Lists the groups whose state and type the request asks for, in any case of letters; an empty filter asks for all.
 pub(crate) async fn list_groups(call: Arc<Call>, request: ListGroupsRequest) -> ListGroupsResponse {
-    let is_asked = |filter: &[Str], value: &str| {
-        filter.is_empty()
-            || filter
-                .iter()
-                .any(|asked| asked.trim().eq_ignore_ascii_case(value))
+    let filter = |asked: &[Str]| -> HashSet<String> {
+        let values = asked.iter();
+        values
+            .map(|value| value.trim().to_ascii_lowercase())
+            .collect()
+    };
+    let states = filter(&request.states_filter);
+    let types = filter(&request.types_filter);
+    let is_asked = |filter: &HashSet<String>, value: &str| {
+        filter.is_empty() || filter.contains(&value.to_ascii_lowercase())
     };
     let listed = |group: GroupListing| ListedGroup {
         group_id: group.id.as_str().into(),
@@ -110,10 +117,7 @@ pub(crate) async fn list_groups(call: Arc<Call>, request: ListGroupsRequest) -> 
         group_type: Str::from_static(CLASSIC),
     };
     let mut groups = call.server.broker.groups().list();
-    groups.retain(|group| {
-        is_asked(&request.states_filter, group.state.as_str())
-            && is_asked(&request.types_filter, CLASSIC)
-    });
+    groups.retain(|group| is_asked(&states, group.state.as_str()) && is_asked(&types, CLASSIC));
     ListGroupsResponse {
         groups: groups.into_iter().map(listed).collect(),
         ..Default::default()
@@ -125,21 +129,18 @@ pub(crate) async fn delete_groups(
     call: Arc<Call>,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let mut seen = HashSet::new();
     let mut results = Vec::with_capacity(request.groups_names.len());
-    for group_id in request.groups_names {
-        if seen.insert(group_id.clone()) {
-            let deleted = call
-                .server
-                .broker
-                .groups()
-                .delete(&GroupId::new(&group_id))
-                .await;
-            results.push(DeletableGroupResult {
-                group_id,
-                error_code: code(deleted),
-            });
-        }
+    for group_id in without_repeats(request.groups_names, Str::clone) {
+        let deleted = call
+            .server
+            .broker
+            .groups()
+            .delete(&GroupId::new(&group_id))
+            .await;
+        results.push(DeletableGroupResult {
+            group_id,
+            error_code: code(deleted),
+        });
     }
     DeleteGroupsResponse {
         results,

@@ -6,6 +6,7 @@ use millstream_kafka_wire::messages::find_coordinator::Coordinator;
 use millstream_kafka_wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use millstream_kafka_wire::{CoordinatorType, ErrorCode, Str};
 
+use crate::api::without_repeats;
 use crate::dispatch::Call;
 use crate::settings::HostPort;
 
@@ -21,9 +22,9 @@ pub(crate) async fn find_coordinator(
     let node_id = server.settings.node_id;
     let find = |key| coordinator(key, request.key_type, node_id, &server.advertised);
     if call.version >= SEVERAL_FROM {
-        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        let keys = without_repeats(request.coordinator_keys, Str::clone);
         return FindCoordinatorResponse {
-            coordinators,
+            coordinators: keys.map(find).collect(),
             ..Default::default()
         };
     }

@@ -3,6 +3,7 @@
 //! Up to version 7 a request is about one group, from 8 on about several (KIP-709), with types of their own on the wire.
 //! Both are brought to one question and one answer here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use millstream_broker::TopicId;
@@ -16,7 +17,7 @@ use millstream_kafka_wire::{ErrorCode, Str};
 use millstream_record::LeaderEpoch;
 use uuid::Uuid;
 
-use crate::api::resolve;
+use crate::api::{resolve, without_repeats};
 use crate::dispatch::Call;
 use crate::errors::group_code;
 
@@ -29,7 +30,8 @@ const TOPIC_ID_FROM: i16 = 10;
 /// Up to this version there is no place for an error but at the partitions.
 const PARTITION_ERRORS_UP_TO: i16 = 1;
 
-/// Answers with what is kept; a partition nothing is kept for has offset -1, whether it exists or not.
+/// Answers with what is kept; a partition nothing is kept for has offset -1, whether it exists or not. A group is answered
+/// for once, and so is each partition of it.
 pub(crate) async fn offset_fetch(
     call: Arc<Call>,
     request: OffsetFetchRequest,
@@ -38,7 +40,7 @@ pub(crate) async fn offset_fetch(
         return fetch_one(&call, request).await;
     }
     let mut groups = Vec::with_capacity(request.groups.len());
-    for group in request.groups {
+    for group in without_repeats(request.groups, |group| group.group_id.clone()) {
         groups.push(fetch_group(&call, group).await);
     }
     OffsetFetchResponse {
@@ -48,15 +50,12 @@ pub(crate) async fn offset_fetch(
 }
 
 async fn fetch_one(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
-    let asked: Option<Vec<Asked>> = request.topics.map(|topics| {
-        topics
-            .into_iter()
-            .map(|topic| Asked {
-                name: topic.name,
-                id: Uuid::nil(),
-                partitions: topic.partition_indexes,
-            })
-            .collect()
+    let asked = request.topics.map(|topics| {
+        once(topics.into_iter().map(|topic| Asked {
+            name: topic.name,
+            id: Uuid::nil(),
+            partitions: topic.partition_indexes,
+        }))
     });
     let group = GroupId::new(&request.group_id);
     let topics = match read(call, &group, asked.as_deref()).await {
@@ -80,15 +79,12 @@ async fn fetch_one(call: &Call, request: OffsetFetchRequest) -> OffsetFetchRespo
 }
 
 async fn fetch_group(call: &Call, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-    let asked: Option<Vec<Asked>> = request.topics.map(|topics| {
-        topics
-            .into_iter()
-            .map(|topic| Asked {
-                name: topic.name,
-                id: topic.topic_id,
-                partitions: topic.partition_indexes,
-            })
-            .collect()
+    let asked = request.topics.map(|topics| {
+        once(topics.into_iter().map(|topic| Asked {
+            name: topic.name,
+            id: topic.topic_id,
+            partitions: topic.partition_indexes,
+        }))
     });
     let read = read(call, &GroupId::new(&request.group_id), asked.as_deref()).await;
     let (topics, error_code) = match read {
@@ -107,6 +103,20 @@ struct Asked {
     name: Str,
     id: Uuid,
     partitions: Vec<i32>,
+}
+
+/// The same topics, with each of their partitions once.
+fn once(topics: impl Iterator<Item = Asked>) -> Vec<Asked> {
+    let mut seen = HashSet::new();
+    topics
+        .map(|mut topic| {
+            let (name, id) = (&topic.name, topic.id);
+            topic
+                .partitions
+                .retain(|partition| seen.insert((name.clone(), id, *partition)));
+            topic
+        })
+        .collect()
 }
 
 /// What a response tells of one topic.

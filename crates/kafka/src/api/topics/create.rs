@@ -14,7 +14,7 @@ use millstream_kafka_wire::{ErrorCode, Str};
 use uuid::Uuid;
 
 use super::check_assignment;
-use crate::api::configs::topic_configs;
+use crate::api::configs::{Detail, topic_configs};
 use crate::api::{REPLICATION_FACTOR, named_once, resolve};
 use crate::dispatch::Call;
 use crate::errors::Refusal;
@@ -177,7 +177,8 @@ fn settings(configs: &[CreatableTopicConfig]) -> Result<BTreeMap<String, String>
 }
 
 fn result(name: Str, created: &Created) -> CreatableTopicResult {
-    let configs = topic_configs(&created.settings).map(|config| CreatableTopicConfigs {
+    let configs = topic_configs(&created.settings, Detail::default());
+    let configs = configs.map(|config| CreatableTopicConfigs {
         name: config.name,
         value: config.value,
         read_only: config.read_only,

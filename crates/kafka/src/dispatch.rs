@@ -4,7 +4,7 @@
 //! documentation is printed from it, so neither can differ from what is served.
 //!
 //! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
-//! row. A request waits as the bytes it was read as, which the connection counts, until the requests before it are answered;
+//! row. One whose answer grows with what the request names counts the items with [`Call::has_room`]. A request waits as the bytes it was read as, which the connection counts, until the requests before it are answered;
 //! then it is decoded and handled. Produce alone is begun at once, see [`crate::api::produce`], and even that not before what
 //! may change its topics is done: clients are promised that a connection's requests take effect in order. Fetch has an
 //! answer of its own, because its records hold memory until they are sent.
@@ -12,6 +12,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use millstream_broker::streams::Held;
@@ -20,6 +21,8 @@ use millstream_kafka_wire::messages::ProduceRequest;
 use millstream_kafka_wire::{
     ApiKey, DecodeError, Message, Reader, Request, RequestHeader, Response, Str, VersionRange,
 };
+use millstream_limits::KAFKA_ANSWER_BYTES_MAX;
+use tokio::task::coop::consume_budget;
 
 use crate::api;
 use crate::connection::{Answer, Answering, Order};
@@ -36,6 +39,8 @@ pub(crate) struct Call {
     /// Where the client is.
     pub(crate) peer: SocketAddr,
     correlation_id: i32,
+    /// What the answer's items take so far, see [`has_room`](Call::has_room).
+    answer_bytes: AtomicUsize,
 }
 
 /// One served API.
@@ -220,6 +225,7 @@ async fn try_start(
         client_id: header.client_id.as_deref().map(Str::from),
         peer,
         correlation_id: header.correlation_id,
+        answer_bytes: AtomicUsize::new(0),
     };
     if !api.versions.contains(call.version) {
         return match api.key {
@@ -275,6 +281,18 @@ impl Call {
         decoded.map_err(|error| Fault::from(error).close())
     }
 
+    /// Counts an item of `bytes` towards the answer, and lets others have a turn now and then. Once it says no, the answer
+    /// would be larger than any may be and the connection closes instead, so that the handler need not go on.
+    pub(crate) async fn has_room(&self, bytes: usize) -> bool {
+        consume_budget().await;
+        self.answer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        !self.is_too_large()
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.answer_bytes.load(Ordering::Relaxed) > KAFKA_ANSWER_BYTES_MAX
+    }
+
     /// The answer that carries `response`, whose records `held` counts.
     pub(crate) fn answer_records<R: Response>(&self, response: &R, held: Held) -> Answer {
         match self.answer(response) {
@@ -290,6 +308,14 @@ impl Call {
 
     /// The same at another version than the request's.
     fn answer_at<R: Response>(&self, version: i16, response: &R) -> Answer {
+        if self.is_too_large() {
+            let api = R::API.name();
+            let reason = format!(
+                "the answer to a {api} request would take more than {KAFKA_ANSWER_BYTES_MAX} bytes; \
+                 ask for fewer things at a time"
+            );
+            return Answer::Close(reason.into());
+        }
         match encode_response(response, self.correlation_id, version) {
             Ok(frame) => Answer::Send(frame),
             Err(error) => {

@@ -123,6 +123,10 @@ pub const KAFKA_PIPELINE_REQUESTS_MAX: usize = 256;
 /// Bytes of one connection's requests that are read and not yet answered. One request may exceed it.
 pub const KAFKA_PIPELINE_BYTES_MAX: usize = 32 << 20;
 
+/// What one answer may take in memory while it is put together, the records of a fetch and what is told of existing
+/// topics' partitions aside. The settings of 20,000 topics fit, and no client takes more than 100 MB by default.
+pub const KAFKA_ANSWER_BYTES_MAX: usize = 128 << 20;
+
 /// How often a connection that is not read, because it has as much under way as it may have, looks whether its peer is gone.
 pub const KAFKA_GONE_REVIEW_MS: u64 = 1_000;
 

@@ -47,6 +47,11 @@ pub(crate) fn start(call: Call, body: Bytes) -> Answering {
 async fn fetch(call: &Call, request: FetchRequest, held: &mut Held) -> Result<Told, ErrorCode> {
     let server = &call.server;
     let sessions = &server.fetch_sessions;
+    let named = request.topics.iter().map(|topic| topic.partitions.len());
+    let named: usize = named.sum();
+    if !call.has_room(named * size_of::<PartitionData>()).await {
+        return Err(ErrorCode::INVALID_REQUEST);
+    }
     let turn = sessions.begin(&request, call.version, Instant::now())?;
     let limits = Limits::of(&request, call.version);
     drop(request);

@@ -15,6 +15,7 @@ use millstream_kafka_wire::messages::{
 };
 use millstream_kafka_wire::{ErrorCode, Str};
 use millstream_limits::DESCRIBED_PARTITIONS_MAX;
+use tokio::task::coop::consume_budget;
 
 use super::cluster::CLUSTER_OPERATIONS;
 use super::{OPERATIONS_NOT_ASKED, resolve, without_repeats};
@@ -33,15 +34,20 @@ pub(crate) async fn metadata(call: Arc<Call>, request: MetadataRequest) -> Metad
         TOPIC_OPERATIONS,
     );
     let topics = match asked_for(request.topics, call.version) {
-        None => server
-            .broker
-            .topics()
-            .iter()
-            .map(|topic| describe(topic, server.settings.node_id, topic_operations))
-            .collect(),
+        None => {
+            let mut topics = Vec::new();
+            for topic in server.broker.topics() {
+                consume_budget().await;
+                topics.push(describe(&topic, server.settings.node_id, topic_operations));
+            }
+            topics
+        }
         Some(asked) => {
             let mut topics = Vec::new();
             for topic in asked {
+                if !call.has_room(size_of::<MetadataResponseTopic>()).await {
+                    break;
+                }
                 topics.push(
                     find(
                         &call,
@@ -194,6 +200,10 @@ pub(crate) async fn describe_topic_partitions(
         None => ("", 0),
     };
     for (name, topic) in topics {
+        let bytes = size_of::<DescribeTopicPartitionsResponseTopic>();
+        if !call.has_room(bytes).await {
+            break;
+        }
         if &*name < first_topic {
             continue;
         }

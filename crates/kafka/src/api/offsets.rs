@@ -38,6 +38,10 @@ pub(crate) async fn list_offsets(
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in named_once(topic.partitions, |asked| asked.partition_index) {
+            let bytes = size_of::<ListOffsetsPartitionResponse>();
+            if !call.has_room(bytes).await {
+                break;
+            }
             let (partition_index, found) = match asked {
                 Ok(asked) => (
                     asked.partition_index,
@@ -130,24 +134,27 @@ pub(crate) async fn offset_for_leader_epoch(
     call: Arc<Call>,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|asked| {
-            epoch_end(&call.server.broker, &topic.topic, asked).unwrap_or_else(|refusal| {
-                EpochEndOffset {
-                    error_code: refusal.code,
-                    partition: asked.partition,
-                    ..Default::default()
-                }
-            })
-        });
-        let partitions = partitions.collect();
-        OffsetForLeaderTopicResult {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in topic.partitions {
+            if !call.has_room(size_of::<EpochEndOffset>()).await {
+                break;
+            }
+            let found = epoch_end(&call.server.broker, &topic.topic, &asked);
+            partitions.push(found.unwrap_or_else(|refusal| EpochEndOffset {
+                error_code: refusal.code,
+                partition: asked.partition,
+                ..Default::default()
+            }));
+        }
+        topics.push(OffsetForLeaderTopicResult {
             topic: topic.topic,
             partitions,
-        }
-    });
+        });
+    }
     OffsetForLeaderEpochResponse {
-        topics: topics.collect(),
+        topics,
         ..Default::default()
     }
 }
@@ -178,6 +185,10 @@ pub(crate) async fn delete_records(
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
+            let bytes = size_of::<DeleteRecordsPartitionResult>();
+            if !call.has_room(bytes).await {
+                break;
+            }
             let (low_watermark, error_code) =
                 match delete_before(&call.server.broker, &topic.name, &asked).await {
                     Ok(log_start) => (log_start.0, ErrorCode::NONE),

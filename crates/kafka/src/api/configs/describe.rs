@@ -32,14 +32,15 @@ pub(crate) async fn describe_configs(
         let keys = asked.configuration_keys.clone();
         (asked.resource_type, asked.resource_name.clone(), keys)
     });
-    let results = questions.map(|asked| {
+    let mut results = Vec::new();
+    for asked in questions {
         let described = describe(&call, &asked, detail);
         let result = DescribeConfigsResult {
             resource_type: asked.resource_type,
             resource_name: asked.resource_name,
             ..Default::default()
         };
-        match described {
+        let result = match described {
             Ok(configs) => DescribeConfigsResult {
                 configs,
                 error_message: None,
@@ -50,12 +51,26 @@ pub(crate) async fn describe_configs(
                 error_message: refusal.text(),
                 ..result
             },
+        };
+        if !call.has_room(memory_bytes(&result)).await {
+            break;
         }
-    });
+        results.push(result);
+    }
     DescribeConfigsResponse {
-        results: results.collect(),
+        results,
         ..Default::default()
     }
+}
+
+fn memory_bytes(result: &DescribeConfigsResult) -> usize {
+    let configs = result.configs.iter().map(|config| {
+        size_of::<DescribeConfigsResourceResult>()
+            + config.synonyms.len() * size_of::<DescribeConfigsSynonym>()
+            + config.documentation.as_ref().map_or(0, |text| text.len())
+    });
+    let message = result.error_message.as_ref().map_or(0, |text| text.len());
+    size_of::<DescribeConfigsResult>() + message + configs.sum::<usize>()
 }
 
 /// What a request wants to know beside the values.

@@ -42,12 +42,26 @@ pub(crate) async fn describe_groups(
         Some(description) => described(group, description, operations),
         None => not_found(group, call.version),
     };
+    let mut groups = Vec::new();
+    for group in without_repeats(request.groups, Str::clone).map(describe) {
+        if !call.has_room(memory_bytes(&group)).await {
+            break;
+        }
+        groups.push(group);
+    }
     DescribeGroupsResponse {
-        groups: without_repeats(request.groups, Str::clone)
-            .map(describe)
-            .collect(),
+        groups,
         ..Default::default()
     }
+}
+
+fn memory_bytes(group: &DescribedGroup) -> usize {
+    let members = group.members.iter().map(|member| {
+        size_of::<DescribedGroupMember>()
+            + member.member_metadata.len()
+            + member.member_assignment.len()
+    });
+    size_of::<DescribedGroup>() + members.sum::<usize>()
 }
 
 fn described(
@@ -131,6 +145,9 @@ pub(crate) async fn delete_groups(
 ) -> DeleteGroupsResponse {
     let mut results = Vec::with_capacity(request.groups_names.len());
     for group_id in without_repeats(request.groups_names, Str::clone) {
+        if !call.has_room(size_of::<DeletableGroupResult>()).await {
+            break;
+        }
         let deleted = call
             .server
             .broker

@@ -22,9 +22,16 @@ pub(crate) async fn find_coordinator(
     let node_id = server.settings.node_id;
     let find = |key| coordinator(key, request.key_type, node_id, &server.advertised);
     if call.version >= SEVERAL_FROM {
-        let keys = without_repeats(request.coordinator_keys, Str::clone);
+        let mut coordinators = Vec::new();
+        for key in without_repeats(request.coordinator_keys, Str::clone) {
+            let host = server.advertised.host.len();
+            if !call.has_room(size_of::<Coordinator>() + host).await {
+                break;
+            }
+            coordinators.push(find(key));
+        }
         return FindCoordinatorResponse {
-            coordinators: keys.map(find).collect(),
+            coordinators,
             ..Default::default()
         };
     }

@@ -41,6 +41,10 @@ pub(crate) async fn offset_fetch(
     }
     let mut groups = Vec::with_capacity(request.groups.len());
     for group in without_repeats(request.groups, |group| group.group_id.clone()) {
+        let bytes = size_of::<OffsetFetchResponseGroup>();
+        if !call.has_room(bytes).await {
+            break;
+        }
         groups.push(fetch_group(&call, group).await);
     }
     OffsetFetchResponse {
@@ -132,9 +136,17 @@ async fn read(
     group: &GroupId,
     asked: Option<&[Asked]>,
 ) -> Result<Vec<Told>, GroupError> {
-    match asked {
-        Some(asked) => read_asked(call, group, asked).await,
-        None => read_all(call, group).await,
+    let told = match asked {
+        Some(asked) => read_asked(call, group, asked).await?,
+        None => read_all(call, group).await?,
+    };
+    if call
+        .has_room(told.iter().map(Told::memory_bytes).sum())
+        .await
+    {
+        Ok(told)
+    } else {
+        Err(GroupError::TooLarge)
     }
 }
 
@@ -270,6 +282,17 @@ impl Fields {
 }
 
 impl Told {
+    fn memory_bytes(&self) -> usize {
+        let partitions = self.partitions.iter().map(|(_, told)| {
+            let metadata = match told {
+                Ok(Some(committed)) => committed.metadata.len(),
+                _ => 0,
+            };
+            size_of::<OffsetFetchResponsePartitions>() + metadata
+        });
+        size_of::<OffsetFetchResponseTopics>() + partitions.sum::<usize>()
+    }
+
     /// As versions 1 to 7 have it.
     fn into_one(self) -> OffsetFetchResponseTopic {
         let partition = |(partition_index, told)| {

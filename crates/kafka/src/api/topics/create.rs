@@ -39,7 +39,7 @@ pub(crate) async fn create_topics(
                 (name, Err(Refusal::new(ErrorCode::INVALID_REQUEST, message)))
             }
         };
-        topics.push(match created {
+        let result = match created {
             Ok(created) => result(name, &created),
             Err(refusal) => CreatableTopicResult {
                 name,
@@ -48,12 +48,22 @@ pub(crate) async fn create_topics(
                 configs: None,
                 ..Default::default()
             },
-        });
+        };
+        if !call.has_room(memory_bytes(&result)).await {
+            break;
+        }
+        topics.push(result);
     }
     CreateTopicsResponse {
         topics,
         ..Default::default()
     }
+}
+
+fn memory_bytes(result: &CreatableTopicResult) -> usize {
+    let configs = result.configs.as_ref().map_or(0, Vec::len);
+    let message = result.error_message.as_ref().map_or(0, |text| text.len());
+    size_of::<CreatableTopicResult>() + message + configs * size_of::<CreatableTopicConfigs>()
 }
 
 /// What a topic is created with, or would be.

@@ -27,6 +27,9 @@ pub(crate) async fn delete_topics(
 
     let mut responses = Vec::with_capacity(asked.len());
     for topic in named_once(asked, |topic| (topic.name.clone(), topic.topic_id)) {
+        if !call.has_room(size_of::<DeletableTopicResult>()).await {
+            break;
+        }
         responses.push(match topic {
             Ok(topic) => match delete(&call.server.broker, &topic).await {
                 Ok(deleted) => DeletableTopicResult {

@@ -1,18 +1,19 @@
-//! What a request names again is answered once: a small request cannot ask for gigabytes.
+//! A small request cannot ask for gigabytes: what it names again is answered once, and no answer is without a bound.
 
 mod support;
 
+use millstream_kafka_wire::messages::create_topics::CreatableTopic;
 use millstream_kafka_wire::messages::describe_configs::DescribeConfigsResource;
 use millstream_kafka_wire::messages::describe_log_dirs::DescribableLogDirTopic;
 use millstream_kafka_wire::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use millstream_kafka_wire::messages::{
-    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest, FetchRequest,
-    FindCoordinatorRequest, OffsetFetchRequest,
+    CreateTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    FetchRequest, FindCoordinatorRequest, OffsetFetchRequest,
 };
 use millstream_kafka_wire::{ResourceType, Str};
-use support::{Served, batch, fetch_request};
+use support::{Served, batch, closed, fetch_request};
 
 /// The items as a request names them, a hundred times over.
 fn repeated<T: Clone>(items: &[T]) -> Vec<T> {
@@ -154,4 +155,28 @@ async fn partitions() {
     };
     let told = client.call(&request, 11).await.responses;
     assert_eq!((told.len(), told[0].partitions.len()), (1, 1));
+}
+
+/// What each of the topics would be created with is some kilobytes.
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_none() {
+    let served = Served::start().await;
+    let mut client = served.client().await;
+    let topic = |number: usize| CreatableTopic {
+        name: number.to_string().into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let mut request = CreateTopicsRequest {
+        topics: (0..100_000).map(topic).collect(),
+        validate_only: true,
+        ..Default::default()
+    };
+    client.send(&request, 7).await;
+    assert_eq!(closed(&mut client.socket).await, b"");
+
+    let mut client = served.client().await;
+    request.topics.truncate(1_000);
+    assert_eq!(client.call(&request, 7).await.topics.len(), 1_000);
 }

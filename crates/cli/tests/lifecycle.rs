@@ -392,6 +392,14 @@ fn values_that_cannot_be_are_refused_by_name() {
     refused(&site).assert_refused(&["millstream.toml", "is not TOML"]);
 }
 
+#[test]
+fn the_clients_variables_keep_no_server_from_starting() {
+    let mut site = Site::new()
+        .variable("MILLSTREAM_SERVER", "127.0.0.1:9092")
+        .variable("MILLSTREAM_HTTP", "127.0.0.1:8080");
+    site.start().stop().assert_success();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flags_win_over_the_environment_and_that_over_the_file() {
     let mut site = Site::new()

@@ -16,6 +16,10 @@ pub const CONFIG_KEY: &str = "config";
 /// The file that is read if none is named. It need not exist.
 const FILE_DEFAULT: &str = "millstream.toml";
 
+/// The variables that tell the command line's clients where the server is. They are no settings, and whoever has exported
+/// them can start a server all the same.
+const CLIENT_VARIABLES: [&str; 2] = ["MILLSTREAM_SERVER", "MILLSTREAM_HTTP"];
+
 /// What was given outside the file.
 #[derive(Debug, Default, Clone)]
 pub struct Given {
@@ -111,6 +115,7 @@ fn apply_environment(
         match setting {
             Some(setting) => set(settings, setting, value, Origin::Environment)?,
             None if *name == variable(CONFIG_KEY) => {}
+            None if CLIENT_VARIABLES.contains(&name.as_str()) => {}
             None => {
                 let unknown = unknown(name, Origin::Environment);
                 if matches!(

@@ -17,7 +17,8 @@ A server needs no configuration. What it can be told is below. Each setting can 
   `MILLSTREAM_CONFIG` names: `data-dir = \"/var/lib/millstream\"`.
 
 A flag wins over the environment, the environment over the file. A key that is not on this page is refused, and the error
-names the nearest one. Sizes are bytes, or take `KiB`, `MiB`, `GiB` or `TiB`.
+names the nearest one. `MILLSTREAM_SERVER` and `MILLSTREAM_HTTP` tell the other commands where the server is, and mean nothing
+to the server itself. Sizes are bytes, or take `KiB`, `MiB`, `GiB` or `TiB`.
 
 What a topic can be told is in [topic settings](topic-settings.md).
 ";

@@ -86,7 +86,7 @@ fn may_mount() -> Option<&'static [&'static str]> {
 fn site(disk: &Path) -> Site {
     Site::new()
         .at(&disk.join("data"))
-        .flag("memory-budget", "32MiB")
+        .flag("memory-budget", "64MiB")
         .flag("journal-file-size", "4MiB")
         .flag("journal-max", "16MiB")
         .flag("settle-after", "4MiB")

@@ -242,6 +242,10 @@ pub const FETCH_WAIT_MS_MAX: u64 = 300_000;
 /// [`FETCH_BYTES_MAX`] to the fastest, one of [`ANSWER_BYTES_MIN`] to a hundred others.
 pub const READ_MEMORY_BYTES_DEFAULT: usize = 128 << 20;
 
+/// The least that the answers to readers may share, and Kafka requests: one of either with a batch of
+/// [`BATCH_BYTES_DEFAULT`]. Below, each would wait for all others.
+pub const SHARED_MEMORY_BYTES_MIN: usize = 2 << 20;
+
 /// However many readers share the memory, the answer to one may take this much: a batch of [`BATCH_BYTES_DEFAULT`], and
 /// enough for the way to a reader and back to be worth it.
 pub const ANSWER_BYTES_MIN: usize = BATCH_BYTES_DEFAULT;
@@ -254,6 +258,13 @@ pub const CLIENT_SOFTWARE_BYTES_LOGGED: usize = 64;
 
 /// The most a commit may take in the journal, framing included: it is written in one piece and held in memory whole.
 pub const COMMIT_BYTES_MAX: usize = 32 << 20;
+
+/// The least memory for recent records. A commit lies in a buffer of its own if it is as large as can be, and keeps it until
+/// the next one is written, which is let in while what is held leaves it room: two of them fit.
+pub const MEMORY_BUDGET_BYTES_MIN: usize = 2 * COMMIT_BYTES_MAX;
+
+/// The smallest journal file, also on a small disk: a commit has to fit, and so a batch of [`BATCH_BYTES_DEFAULT`].
+pub const JOURNAL_FILE_BYTES_MIN: u64 = 2 << 20;
 
 /// The most that one write to the journal takes from the queue (a single larger commit aside): big enough to run a device
 /// at its speed, small enough that the first commit in it does not wait long for the last.

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use millstream_env::{Access, DIRECT_ALIGNMENT, DiskLock, Env};
+use millstream_limits::JOURNAL_FILE_BYTES_MIN;
 use millstream_record::{LeaderEpoch, TimestampMs};
 
 use crate::budget::Budget;
@@ -27,9 +28,6 @@ use crate::stats::Counters;
 
 /// A part of the whole file system is the most that one journal file takes.
 const JOURNAL_FILE_PART: u64 = 32;
-
-/// The smallest journal file that is made on a small disk: a batch of the usual limit of 1 MiB has to fit.
-const JOURNAL_FILE_BYTES_MIN: u64 = 2 << 20;
 
 /// How much is written again at a time.
 const REWRITE_BYTES: usize = 1 << 20;

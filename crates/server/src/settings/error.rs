@@ -63,6 +63,18 @@ pub enum SettingsError {
         /// What it takes.
         reason: String,
     },
+    /// Two settings that cannot both hold.
+    #[error("{least} is {least_value} and {most} only {most_value}: nothing is between them")]
+    Contradiction {
+        /// The setting that is the lower bound.
+        least: &'static str,
+        /// Its value, by default or as it was given.
+        least_value: String,
+        /// The setting that is the upper bound.
+        most: &'static str,
+        /// Its value, by default or as it was given.
+        most_value: String,
+    },
     /// The configuration file cannot be read.
     #[error(
         "cannot read the configuration file {path}: {source}; name another with --config, or leave it out"

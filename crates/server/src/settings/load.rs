@@ -52,7 +52,23 @@ pub fn load(given: &Given) -> Result<ServeSettings, SettingsError> {
     for (key, value) in given.flags.iter().filter(|(key, _)| *key != CONFIG_KEY) {
         apply(&mut settings, key, value, Origin::Flag)?;
     }
+    check_session_timeouts(&settings)?;
     Ok(settings)
+}
+
+/// With nothing between them no consumer could join a group.
+fn check_session_timeouts(settings: &ServeSettings) -> Result<(), SettingsError> {
+    let groups = &settings.broker.groups;
+    let (least, most) = (groups.session_timeout_min_ms, groups.session_timeout_max_ms);
+    if least > most {
+        return Err(SettingsError::Contradiction {
+            least: "group-min-session-timeout-ms",
+            least_value: least.to_string(),
+            most: "group-max-session-timeout-ms",
+            most_value: most.to_string(),
+        });
+    }
+    Ok(())
 }
 
 fn read_file(given: &Given) -> Result<Option<(PathBuf, String)>, SettingsError> {

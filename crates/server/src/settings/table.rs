@@ -3,10 +3,15 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use millstream_env::DIRECT_ALIGNMENT;
 use millstream_limits as limits;
+use millstream_store::media::local_journal_file_size_is_valid;
 
 use super::ServeSettings;
-use super::values::{bytes, flag, list, milliseconds, number, parsed, show_bytes, show_list};
+use super::values::{
+    bytes, bytes_from, flag, list, milliseconds, milliseconds_from, number, parsed, show_bytes,
+    show_list,
+};
 
 /// What an address can be instead, for a port that is not served.
 const OFF: &str = "off";
@@ -288,7 +293,9 @@ pub static SETTINGS: &[Setting] = &[
         takes: "MS",
         group: Group::Connections,
         doc: "A Kafka connection on which nothing has happened for this long is closed.",
-        set: |settings, text| milliseconds(text).map(|idle| settings.kafka.connection_idle = idle),
+        set: |settings, text| {
+            milliseconds_from(text, 1).map(|idle| settings.kafka.connection_idle = idle)
+        },
         get: |settings| Some(settings.kafka.connection_idle.as_millis().to_string()),
     },
     Setting {
@@ -296,9 +303,10 @@ pub static SETTINGS: &[Setting] = &[
         takes: "BYTES",
         group: Group::Connections,
         doc: "Memory that large Kafka requests of all connections may take together until they are answered; beyond it \
-              connections wait their turn.",
+              connections wait their turn. At least 2MiB.",
         set: |settings, text| {
-            bytes(text).map(|bytes| settings.kafka.receive_bytes_max = bytes as usize)
+            bytes_from(text, limits::SHARED_MEMORY_BYTES_MIN as u64)
+                .map(|bytes| settings.kafka.receive_bytes_max = bytes as usize)
         },
         get: |settings| Some(show_bytes(settings.kafka.receive_bytes_max as u64)),
     },
@@ -317,7 +325,9 @@ pub static SETTINGS: &[Setting] = &[
         takes: "MS",
         group: Group::Connections,
         doc: "An HTTP connection that has no request under way is closed when no whole request head has come for so long.",
-        set: |settings, text| milliseconds(text).map(|idle| settings.http.connection_idle = idle),
+        set: |settings, text| {
+            milliseconds_from(text, 1).map(|idle| settings.http.connection_idle = idle)
+        },
         get: |settings| Some(settings.http.connection_idle.as_millis().to_string()),
     },
     Setting {
@@ -325,9 +335,10 @@ pub static SETTINGS: &[Setting] = &[
         takes: "BYTES",
         group: Group::Connections,
         doc: "Memory that the bodies of HTTP requests may take together until they are answered; beyond it requests wait \
-              their turn, and are told to come back if it does not come soon.",
+              their turn, and are told to come back if it does not come soon. At least 32MiB: the largest body.",
         set: |settings, text| {
-            bytes(text).map(|bytes| settings.http.receive_bytes_max = bytes as usize)
+            bytes_from(text, limits::HTTP_BODY_BYTES_MAX as u64)
+                .map(|bytes| settings.http.receive_bytes_max = bytes as usize)
         },
         get: |settings| Some(show_bytes(settings.http.receive_bytes_max as u64)),
     },
@@ -336,9 +347,10 @@ pub static SETTINGS: &[Setting] = &[
         takes: "BYTES",
         group: Group::Storage,
         doc: "Memory for recent records: what is not settled yet, and what is kept for readers after it. Producers wait \
-              while it is full.",
+              while it is full. At least 64MiB: twice the largest commit.",
         set: |settings, text| {
-            bytes(text).map(|bytes| settings.broker.slot.memory_budget_bytes = bytes as usize)
+            bytes_from(text, limits::MEMORY_BUDGET_BYTES_MIN as u64)
+                .map(|bytes| settings.broker.slot.memory_budget_bytes = bytes as usize)
         },
         get: |settings| Some(show_bytes(settings.broker.slot.memory_budget_bytes as u64)),
     },
@@ -347,9 +359,10 @@ pub static SETTINGS: &[Setting] = &[
         takes: "BYTES",
         group: Group::Storage,
         doc: "Memory for records that readers have fetched and not taken yet, all readers together. As it runs low answers \
-              get smaller, then wait, and a client that does not read its answers is cut off.",
+              get smaller, then wait, and a client that does not read its answers is cut off. At least 2MiB.",
         set: |settings, text| {
-            bytes(text).map(|bytes| settings.broker.read_memory_bytes = bytes as usize)
+            bytes_from(text, limits::SHARED_MEMORY_BYTES_MIN as u64)
+                .map(|bytes| settings.broker.read_memory_bytes = bytes as usize)
         },
         get: |settings| Some(show_bytes(settings.broker.read_memory_bytes as u64)),
     },
@@ -357,9 +370,19 @@ pub static SETTINGS: &[Setting] = &[
         key: "journal-file-size",
         takes: "BYTES",
         group: Group::Storage,
-        doc: "Size of one journal file. Files are allocated whole and used again.",
+        doc: "Size of one journal file: a multiple of 4KiB, at least 2MiB. Files are allocated whole and used again. A commit \
+              has to fit into one, so files below 32MiB bound the size of batches. It holds for data directories that are \
+              made with it.",
         set: |settings, text| {
-            bytes(text).map(|bytes| settings.broker.slot.journal_file_bytes = bytes)
+            let bytes = bytes_from(text, limits::JOURNAL_FILE_BYTES_MIN)?;
+            if !local_journal_file_size_is_valid(bytes) {
+                return Err(format!(
+                    "it takes a multiple of {}",
+                    show_bytes(DIRECT_ALIGNMENT as u64)
+                ));
+            }
+            settings.broker.slot.journal_file_bytes = bytes;
+            Ok(())
         },
         get: |settings| Some(show_bytes(settings.broker.slot.journal_file_bytes)),
     },

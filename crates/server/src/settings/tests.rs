@@ -74,6 +74,58 @@ fn variables_of_others_are_passed_over_and_named() {
 }
 
 #[test]
+fn variables_of_the_command_lines_clients_are_no_settings() {
+    let clients = [
+        ("MILLSTREAM_SERVER", "127.0.0.1:9092"),
+        ("MILLSTREAM_HTTP", "127.0.0.1:8080"),
+    ];
+    let settings = load(&given(&[], &clients)).unwrap();
+    assert!(settings.remarks.is_empty(), "{:?}", settings.remarks);
+    let message = error(&given(&[], &[("MILLSTREAM_HTTPADDR", "127.0.0.1:8080")]));
+    assert!(
+        message.contains("did you mean MILLSTREAM_HTTP_ADDR?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn session_timeouts_leave_something_between_them() {
+    let message = error(&given(
+        &[
+            ("group-min-session-timeout-ms", "60000"),
+            ("group-max-session-timeout-ms", "10000"),
+        ],
+        &[],
+    ));
+    assert_eq!(
+        message,
+        "group-min-session-timeout-ms is 60000 and group-max-session-timeout-ms only 10000: nothing is between them"
+    );
+}
+
+#[test]
+fn values_that_cannot_work_are_refused_with_what_can() {
+    for (key, value, taken) in [
+        ("memory-budget", "64KiB", "at least 64MiB"),
+        ("memory-budget", "512", "at least 64MiB"),
+        ("read-memory", "128", "at least 2MiB"),
+        ("kafka-receive-memory", "128", "at least 2MiB"),
+        ("http-receive-memory", "16MiB", "at least 32MiB"),
+        ("kafka-connection-idle-ms", "0", "from 1"),
+        ("http-connection-idle-ms", "0", "from 1"),
+        ("journal-file-size", "1", "at least 2MiB"),
+        ("journal-file-size", "2097153", "a multiple of 4KiB"),
+    ] {
+        let message = error(&given(&[(key, value)], &[]));
+        assert!(
+            message.starts_with(&format!("--{key} on the command line cannot be"))
+                && message.contains(taken),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_bad_value_says_what_would_be_taken() {
     let message = error(&given(&[("kafka-addr", "nonsense")], &[]));
     assert!(

@@ -24,6 +24,15 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(refused)
 }
 
+/// A size of at least `least`: below, what it is for cannot work.
+pub(super) fn bytes_from(text: &str, least: u64) -> Result<u64, String> {
+    let size = bytes(text)?;
+    if size < least {
+        return Err(format!("it takes at least {}", show_bytes(least)));
+    }
+    Ok(size)
+}
+
 /// A size as short as it can be said exactly.
 pub(super) fn show_bytes(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -38,7 +47,12 @@ pub(super) fn show_bytes(bytes: u64) -> String {
 
 /// A number of milliseconds.
 pub(super) fn milliseconds(text: &str) -> Result<Duration, String> {
-    number(text, 0..=u64::MAX).map(Duration::from_millis)
+    milliseconds_from(text, 0)
+}
+
+/// A number of milliseconds, at least `least`.
+pub(super) fn milliseconds_from(text: &str, least: u64) -> Result<Duration, String> {
+    number(text, least..=u64::MAX).map(Duration::from_millis)
 }
 
 /// A whole number within a range.
@@ -105,6 +119,14 @@ mod tests {
             assert!(bytes(text).is_err(), "{text}");
         }
         assert_eq!(show_bytes(512 << 20), "512MiB");
+    }
+
+    #[test]
+    fn sizes_keep_to_their_bound() {
+        assert_eq!(bytes_from("64MiB", 64 << 20), Ok(64 << 20));
+        let refused = bytes_from("64KiB", 64 << 20).unwrap_err();
+        assert_eq!(refused, "it takes at least 64MiB");
+        assert!(bytes_from("much", 0).unwrap_err().contains("a size"));
     }
 
     #[test]

@@ -109,7 +109,8 @@ fn main() -> ExitCode {
         // Whoever reads the output, such as `head`, has had enough.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("{}error:{:#} {error:#}", output::ERROR, output::ERROR);
+            let what = output::with_causes(&error);
+            anstream::eprintln!("{}error:{:#} {what}", output::ERROR, output::ERROR);
             ExitCode::FAILURE
         }
     }

@@ -22,6 +22,18 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// An error and its causes in one line. Some errors say what caused them themselves: each cause is told once.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
 /// Prints `value` as JSON, indented.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -180,6 +192,19 @@ mod tests {
         table.row(["longer".to_owned(), "1234".to_owned()]);
         assert_eq!(table.line(&table.rows[0], &[6, 4]), "a          1");
         assert_eq!(table.line(&table.rows[1], &[6, 4]), "longer  1234");
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let cause = || io::Error::other("the disk is gone");
+        let silent = anyhow::Error::new(cause()).context("cannot read a");
+        assert_eq!(with_causes(&silent), "cannot read a: the disk is gone");
+        let telling =
+            anyhow::Error::new(cause()).context("cannot read a: the disk is gone; mend it");
+        assert_eq!(
+            with_causes(&telling),
+            "cannot read a: the disk is gone; mend it"
+        );
     }
 
     #[test]

@@ -25,6 +25,12 @@ fn refused(site: &Site) -> Exit {
     }
 }
 
+/// What went wrong is said in one place of the message.
+#[track_caller]
+fn assert_told_once(exit: &Exit, what: &str) {
+    assert_eq!(exit.log.matches(what).count(), 1, "{}", exit.log);
+}
+
 async fn fill(server: &Server, topic: &str, count: usize) {
     let client = server.client().await;
     client
@@ -239,8 +245,9 @@ async fn a_data_directory_that_is_in_use_is_refused() {
     let mut site = Site::new();
     let server = site.start();
     let second = Site::new().at(site.data_dir());
-    refused(&second)
-        .assert_refused(&["is in use by another process", "stop it, or choose another"]);
+    let exit = refused(&second);
+    exit.assert_refused(&["is in use by another process", "stop it, or choose another"]);
+    assert_told_once(&exit, "is in use by another process");
     // The first has not noticed.
     fill(&server, "records", 10).await;
     server.kill();
@@ -319,7 +326,9 @@ fn a_directory_that_may_not_be_read_is_refused() {
     let root = rustix::process::geteuid().is_root();
     let site = if root { site.user(NOBODY) } else { site };
     let name = site.data_dir().display().to_string();
-    refused(&site).assert_refused(&[&name, "Permission denied", "--data-dir"]);
+    let exit = refused(&site);
+    exit.assert_refused(&[&name, "Permission denied", "--data-dir"]);
+    assert_told_once(&exit, "Permission denied");
 }
 
 #[test]
@@ -383,8 +392,13 @@ fn values_that_cannot_be_are_refused_by_name() {
     refused(&Site::new().flag("memory-budget", "much"))
         .assert_refused(&["--memory-budget", "\"much\""]);
     refused(&Site::new().flag("default-partitions", "0")).assert_refused(&["--default-partitions"]);
-    refused(&Site::new().flag("config", "missing.toml"))
-        .assert_refused(&["missing.toml", "--config"]);
+    let exit = refused(&Site::new().flag("config", "missing.toml"));
+    exit.assert_refused(&["missing.toml", "--config"]);
+    assert_told_once(&exit, "No such file");
+    for (key, value) in [("memory-budget", "64KiB"), ("journal-file-size", "1")] {
+        let name = format!("--{key}");
+        refused(&Site::new().flag(key, value)).assert_refused(&[&name, "it takes at least"]);
+    }
     let site = Site::new();
     fs::write(site.scratch().join("millstream.toml"), "data-dir = [1]\n").unwrap();
     refused(&site).assert_refused(&["data-dir", "millstream.toml"]);

@@ -184,7 +184,9 @@ impl std::fmt::Display for Remedy {
 /// What a user can do about a refusal, where the code alone tells.
 fn remedy(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
-        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "create the topic first, or check its name",
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            "check its name: `topic list` shows the topics there are"
+        }
         ErrorCode::TOPIC_ALREADY_EXISTS => {
             "choose another name, or alter or delete the topic there is"
         }

@@ -69,11 +69,14 @@ fn refusals_say_what_to_do() {
             .fails("topic describe gone")
             .contains("there is no topic 'gone'")
     );
-    assert!(
-        shell
-            .fails("topic delete gone")
-            .contains("UNKNOWN_TOPIC_OR_PARTITION")
-    );
+    for line in ["delete gone", "alter gone --partitions 2"] {
+        let gone = shell.fails(&format!("topic {line}"));
+        assert!(
+            gone.contains("UNKNOWN_TOPIC_OR_PARTITION") && gone.contains("`topic list`"),
+            "{line}: {gone}"
+        );
+        assert!(!gone.contains("create the topic"), "{line}: {gone}");
+    }
     shell.run("topic delete gone --if-exists");
     assert!(
         shell

@@ -1,9 +1,14 @@
 //! Reading records from lines of text or JSON.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
@@ -51,10 +56,16 @@ impl<R: AsyncBufRead + Unpin> Reading<R> {
         }
     }
 
+    /// The number of the line that was read last, or that could not be, from 1.
+    pub(super) fn line_number(&self) -> u64 {
+        self.line_number
+    }
+
     /// The next record; none at the end. Empty lines are records in [`Format::Lines`], and skipped in [`Format::Json`].
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<InputRecord>> {
         loop {
             self.line.clear();
+            self.line_number += 1;
             let mut bounded = (&mut self.input).take(LINE_BYTES_MAX as u64 + 1);
             if bounded
                 .read_until(b'\n', &mut self.line)
@@ -64,22 +75,14 @@ impl<R: AsyncBufRead + Unpin> Reading<R> {
             {
                 return Ok(None);
             }
-            self.line_number += 1;
             if self.line.len() > LINE_BYTES_MAX {
-                anyhow::bail!(
-                    "line {} is longer than {LINE_BYTES_MAX} bytes",
-                    self.line_number
-                );
+                anyhow::bail!("it is longer than {LINE_BYTES_MAX} bytes");
             }
             let line = trim_end(&self.line);
             match self.format {
                 Format::Lines => return Ok(Some(split_line(line, self.key_separator.as_deref()))),
                 Format::Json if line.is_empty() => {}
-                Format::Json => {
-                    let record = parse_json(line)
-                        .with_context(|| format!("line {} cannot be used", self.line_number))?;
-                    return Ok(Some(record));
-                }
+                Format::Json => return parse_json(line).map(Some),
             }
         }
     }
@@ -124,7 +127,7 @@ struct JsonRecord {
     #[serde(default, deserialize_with = "from_base64")]
     value_base64: Option<Vec<u8>>,
     #[serde(default)]
-    headers: Vec<JsonHeader>,
+    headers: Vec<Object<JsonHeader>>,
     #[serde(default)]
     partition: Option<i32>,
     #[serde(default)]
@@ -145,6 +148,30 @@ struct JsonHeader {
     value_base64: Option<Vec<u8>>,
 }
 
+/// What has to be written as an object. By itself serde takes an array for one, of the fields' values in their order.
+#[derive(Debug)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
 fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
     let text = String::deserialize(deserializer)?;
     BASE64_STANDARD
@@ -154,20 +181,47 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
 }
 
 fn parse_json(line: &[u8]) -> anyhow::Result<InputRecord> {
-    let record: JsonRecord = serde_json::from_slice(line)?;
-    let header = |header: JsonHeader| {
-        (
-            header.key.into_bytes(),
-            header.value_base64.or(to_bytes(header.value)),
-        )
+    let Object(record): Object<JsonRecord> =
+        serde_json::from_slice(line).map_err(|error| without_line(&error))?;
+    let header = |Object(header): Object<JsonHeader>| {
+        let value = one_of("a header's value", header.value, header.value_base64)?;
+        Ok((header.key.into_bytes(), value))
     };
     Ok(InputRecord {
-        key: record.key_base64.or(to_bytes(record.key)),
-        value: record.value_base64.or(to_bytes(record.value)),
-        headers: record.headers.into_iter().map(header).collect(),
+        key: one_of("key", record.key, record.key_base64)?,
+        value: one_of("value", record.value, record.value_base64)?,
+        headers: record
+            .headers
+            .into_iter()
+            .map(header)
+            .collect::<anyhow::Result<_>>()?,
         partition: record.partition,
         timestamp: record.timestamp,
     })
+}
+
+/// What is wrong, and in which column. That it is in line 1 of one is left out, for the input has lines of its own.
+fn without_line(error: &serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let what = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(what, _)| what);
+    match error.column() {
+        0 => anyhow::anyhow!("{what}"),
+        column => anyhow::anyhow!("{what} at column {column}"),
+    }
+}
+
+/// The bytes of a field that can be given in two ways, but not in both.
+fn one_of(
+    name: &str,
+    plain: Option<Value>,
+    base64: Option<Vec<u8>>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    if plain.is_some() && base64.is_some() {
+        anyhow::bail!("it has {name} twice, by itself and in base64");
+    }
+    Ok(base64.or(to_bytes(plain)))
 }
 
 /// Text as it is, null as nothing, anything else as JSON.
@@ -247,11 +301,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_json_names_its_line() {
-        let error = read("{}\n{\"valeu\":1}\n", Format::Json, None)
-            .await
-            .unwrap_err();
-        let text = format!("{error:#}");
-        assert!(text.contains("line 2") && text.contains("valeu"), "{text}");
+    async fn what_is_no_record_is_refused_and_its_line_known() {
+        for (line, reason) in [
+            (r#"{"valeu":1}"#, "valeu"),
+            (r#"["kk","vv"]"#, "a JSON object"),
+            ("[]", "a JSON object"),
+            ("7", "a JSON object"),
+            (r#"{"value":"v","headers":[["h","x"]]}"#, "a JSON object"),
+            (r#"{"value":"v","value_base64":"/w=="}"#, "value twice"),
+            (r#"{"key":"k","key_base64":"/w=="}"#, "key twice"),
+            (
+                r#"{"headers":[{"key":"h","value":"v","value_base64":"/w=="}]}"#,
+                "value twice",
+            ),
+        ] {
+            let input = format!("{{}}\n{line}\n");
+            let mut reading = Reading::new(input.as_bytes(), Format::Json, None);
+            reading.next().await.unwrap();
+            let error = reading.next().await.unwrap_err();
+            assert!(format!("{error:#}").contains(reason), "{line}: {error:#}");
+            assert_eq!(reading.line_number(), 2);
+        }
     }
 }

@@ -30,14 +30,6 @@ impl Progress {
         }
     }
 
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub(super) fn count(&mut self, bytes: u64) {
         self.records += 1;
         self.bytes += bytes;

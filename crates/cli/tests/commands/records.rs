@@ -145,6 +145,59 @@ fn input_that_cannot_be_used_is_told_by_its_line() {
 }
 
 #[test]
+fn how_far_it_came_is_told_when_it_fails() {
+    let shell = Shell::new();
+    shell.run("topic create orders");
+    shell.run("topic create small --set max.message.bytes=2000");
+    let good = "{\"value\":\"v\"}\n".repeat(20_000);
+    let said = shell.feed(
+        "produce orders --format json --json",
+        &format!("{good}[]\n{good}"),
+    );
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err
+            .contains("stopped at line 20001 with 20,000 records written"),
+        "{said:?}"
+    );
+    let summary: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&summary["records"], &summary["failed_line"]),
+        (&20_000.into(), &20_001.into())
+    );
+    assert_eq!(shell.run("consume orders").lines().count(), 20_000);
+
+    let input = format!("a\nb\n{}\n", "x".repeat(5_000));
+    let said = shell.feed("produce small --batch-bytes 1", &input);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err
+            .contains("stopped at line 3 with 2 records written: ")
+            && said.err.contains("MESSAGE_TOO_LARGE"),
+        "{said:?}"
+    );
+    assert_eq!(shell.run("consume small"), "a\nb\n");
+}
+
+#[test]
+fn a_level_that_the_codec_does_not_have_is_refused() {
+    let shell = Shell::new();
+    for (how, reason) in [
+        ("gzip --compression-level 99", "levels 1 to 9"),
+        ("gzip --compression-level 0", "levels 1 to 9"),
+        ("zstd --compression-level 23", "levels 1 to 22"),
+        ("lz4 --compression-level 1000", "lz4 has no levels"),
+        ("none --compression-level 1", "none has no levels"),
+    ] {
+        let said = shell.fails(&format!("produce orders --compression {how}"));
+        assert!(said.contains(reason), "{how}: {said}");
+    }
+    for how in ["gzip --compression-level 9", "zstd --compression-level -5"] {
+        shell.run_with(&format!("produce orders --compression {how}"), "a\n");
+    }
+}
+
+#[test]
 fn a_file_is_read_and_large_input_arrives() {
     let shell = Shell::new();
     shell.run("topic create many --partitions 3");

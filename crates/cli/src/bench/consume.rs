@@ -74,19 +74,23 @@ impl BenchConsume {
         let (mut records, mut bytes) = (0, 0);
         let started = Instant::now();
         consumer.assign(&starts).await?;
-        while !until.is_over(records, started) {
+        while !until.is_over(records, started.elapsed()) {
             let chunk = consumer.next().await?;
-            bytes += chunk.size_bytes();
-            records += if self.decode {
+            let there = chunk.record_count();
+            // Of what came beyond the last record that was asked for nothing counts.
+            let wanted = until.left(records);
+            let count = if self.decode {
                 let mut count = 0;
-                for record in chunk.records() {
+                for record in chunk.records().take(wanted as usize) {
                     record?;
                     count += 1;
                 }
                 count
             } else {
-                chunk.record_count()
+                there.min(wanted)
             };
+            records += count;
+            bytes += chunk.size_bytes() * count / there.max(1);
         }
         Report::new(records, bytes, started.elapsed()).print(self.json)
     }

@@ -1,15 +1,16 @@
 //! `millstream bench produce`.
 //!
-//! One batch is built before the clock starts and sent again and again, so that what is measured is the server, and what
-//! the client adds is a header and its checksum.
+//! One full batch is built before the clock starts and sent again and again, so that what is measured is the server, and
+//! what the client adds is a header and its checksum. At a rate, what is due is sent, in batches that are as large as that.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use millstream_client::{Client, Delivery, Producer, ProducerConfig, TopicPartition};
+use millstream_client::{Client, ClientError, Delivery, Producer, ProducerConfig, TopicPartition};
 use millstream_record::{Batch, BatchBuilder, Codec, NewRecord, TimestampMs};
 use rand::{Rng, RngCore, SeedableRng};
+use tokio::task::JoinSet;
 
 use super::BenchTopic;
 use super::report::{Report, Times};
@@ -30,13 +31,13 @@ pub(super) struct BenchProduce {
     /// The size of a record's value in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     size: usize,
-    /// The size of a batch in bytes, before compression.
+    /// The size of a batch in bytes, before compression; the most that one takes with --rate.
     #[arg(long, value_name = "BYTES", default_value_t = 1_000_000)]
     batch_bytes: usize,
     /// Requests in flight.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     in_flight: u64,
-    /// Records per second; as many as possible if left out.
+    /// Records per second, each sent when it is due and measured from then; as many as possible if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// How batches are compressed: none, gzip, snappy, lz4, zstd.
@@ -56,7 +57,7 @@ pub(super) struct BenchProduce {
 impl BenchProduce {
     pub(super) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let partitions = self.topic.ensure(client).await?;
-        let batch = self.build_batch()?;
+        let batch = self.build_batch(self.records.unwrap_or(u64::MAX))?;
         // A request carries a batch of every partition that has one, so this many may be on their way.
         let batches_in_flight = self.in_flight as usize * partitions as usize;
         let config = ProducerConfig {
@@ -80,56 +81,70 @@ impl BenchProduce {
         &self,
         producer: &Producer,
         targets: &[TopicPartition],
-        batch: &Batch,
+        full: &Batch,
         batches_in_flight: usize,
     ) -> anyhow::Result<Report> {
-        let records_each = batch.header.record_count as u64;
-        let until = Until::new(self.records, self.duration);
+        let mut until = Until::new(self.records, self.duration);
+        if let Some(rate) = self.rate {
+            until.keep_to(rate);
+        }
         let mut times = Times::new();
-        let mut on_the_way = VecDeque::<(Instant, Delivery)>::new();
-        let mut batches = 0u64;
+        let mut on_the_way = JoinSet::<Result<Acknowledged, ClientError>>::new();
+        let (mut records, mut batches) = (0, 0);
         let started = Instant::now();
-        while !until.is_over(batches * records_each, started) {
-            let mut sent_at = Instant::now();
-            if let Some(rate) = self.rate {
-                // Counted from when it should have been sent: a server that stalls must not be spared what it held up.
-                sent_at = started
-                    + Duration::from_secs_f64((batches * records_each) as f64 / rate as f64);
-                tokio::time::sleep_until(sent_at.into()).await;
+        let pace = self.rate.map(|rate| Pace { started, rate });
+        while !until.is_over(records, started.elapsed()) {
+            if let Some(pace) = pace {
+                tokio::time::sleep_until(pace.due_at(records).into()).await;
             }
             if on_the_way.len() >= batches_in_flight
-                && let Some(oldest) = on_the_way.pop_front()
+                && let Some(acknowledged) = on_the_way.join_next().await
             {
-                settle(oldest, &mut times).await?;
+                acknowledged??.record(&mut times);
             }
-            let target = &targets[batches as usize % targets.len()];
-            on_the_way.push_back((sent_at, producer.send_batch(target, batch.clone()).await?));
+            let due = pace.map_or(u64::MAX, |pace| pace.due_by(Instant::now()));
+            // One is due in any case, whatever became of fractions of a nanosecond.
+            let count = due.saturating_sub(records).clamp(1, until.left(records));
+            let batch = match full.header.record_count as u64 {
+                full_count if count >= full_count => full.clone(),
+                _ => self.build_batch(count)?,
+            };
+            let count = batch.header.record_count as u64;
+            let target = &targets[batches % targets.len()];
+            let sent = Sent {
+                pace,
+                records: records..records + count,
+                at: Instant::now(),
+            };
+            let delivery = producer.send_batch(target, batch).await?;
+            on_the_way.spawn(sent.acknowledged(delivery));
+            records += count;
             batches += 1;
-            while on_the_way
-                .front()
-                .is_some_and(|(_, delivery)| delivery.is_done())
-            {
-                if let Some(oldest) = on_the_way.pop_front() {
-                    settle(oldest, &mut times).await?;
-                }
+            while let Some(acknowledged) = on_the_way.try_join_next() {
+                acknowledged??.record(&mut times);
             }
         }
-        for delivery in on_the_way {
-            settle(delivery, &mut times).await?;
+        while let Some(acknowledged) = on_the_way.join_next().await {
+            acknowledged??.record(&mut times);
         }
-        let records = batches * records_each;
+        let times_of = if pace.is_some() {
+            "record acks"
+        } else {
+            "batch acks"
+        };
         Ok(
             Report::new(records, records * self.size as u64, started.elapsed())
-                .times("batch acks", &times),
+                .times(times_of, &times),
         )
     }
 
-    fn build_batch(&self) -> anyhow::Result<Batch> {
+    /// A batch of as many records as fit, at most `count_max`.
+    fn build_batch(&self, count_max: u64) -> anyhow::Result<Batch> {
         let mut value = vec![0; self.size];
         // Half random, half text that repeats, about as compressible as records are.
         let mut random = rand::rngs::SmallRng::seed_from_u64(7);
         let mut builder = BatchBuilder::with_capacity(self.compression, self.batch_bytes);
-        loop {
+        while (builder.record_count() as u64) < count_max {
             random.fill_bytes(&mut value);
             let letter = random.random_range(b'a'..=b'z');
             let half = value.len() / 2;
@@ -144,24 +159,71 @@ impl BenchProduce {
                 break;
             }
             builder.append(&record);
-            // A batch must not carry more than is asked for.
-            if self
-                .records
-                .is_some_and(|records| builder.record_count() as u64 >= records)
-            {
-                break;
-            }
         }
         builder
             .build()
-            .ok_or_else(|| anyhow::anyhow!("--batch-bytes is too small for a record"))
+            .ok_or_else(|| anyhow::anyhow!("--records 0 leaves nothing to measure"))
     }
 }
 
-async fn settle((sent_at, delivery): (Instant, Delivery), times: &mut Times) -> anyhow::Result<()> {
-    delivery.wait().await?;
-    times.record(sent_at.elapsed());
-    Ok(())
+/// When records are due that are sent at a rate.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    started: Instant,
+    /// Records per second.
+    rate: u64,
+}
+
+impl Pace {
+    /// When the record of that number is due. The first, 0, is at once.
+    fn due_at(self, record: u64) -> Instant {
+        self.started + Duration::from_secs_f64(record as f64 / self.rate as f64)
+    }
+
+    /// How many are due at `now`.
+    fn due_by(self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.started);
+        (elapsed.as_secs_f64() * self.rate as f64) as u64 + 1
+    }
+}
+
+/// A batch that was sent.
+struct Sent {
+    pace: Option<Pace>,
+    /// Which records are in it, by their numbers.
+    records: Range<u64>,
+    at: Instant,
+}
+
+/// A batch that was acknowledged.
+struct Acknowledged {
+    sent: Sent,
+    at: Instant,
+}
+
+impl Sent {
+    async fn acknowledged(self, delivery: Delivery) -> Result<Acknowledged, ClientError> {
+        delivery.wait().await?;
+        Ok(Acknowledged {
+            sent: self,
+            at: Instant::now(),
+        })
+    }
+}
+
+impl Acknowledged {
+    /// At a rate, notes the time of each record, from when it was due: a server that stalls must not be spared what it
+    /// held up. Without one, the time of the batch.
+    fn record(self, times: &mut Times) {
+        match self.sent.pace {
+            Some(pace) => {
+                for record in self.sent.records {
+                    times.record(self.at.saturating_duration_since(pace.due_at(record)));
+                }
+            }
+            None => times.record(self.at - self.sent.at),
+        }
+    }
 }
 
 /// When a measurement ends.
@@ -183,8 +245,20 @@ impl Until {
         }
     }
 
-    pub(super) fn is_over(&self, records: u64, started: Instant) -> bool {
-        self.records.is_some_and(|limit| records >= limit) || started.elapsed() >= self.duration
+    /// Takes no more records than there are at so many per second.
+    fn keep_to(&mut self, rate: u64) {
+        let all = (self.duration.as_secs_f64() * rate as f64) as u64;
+        self.records.get_or_insert(all.max(1));
+    }
+
+    pub(super) fn is_over(&self, records: u64, elapsed: Duration) -> bool {
+        self.left(records) == 0 || elapsed >= self.duration
+    }
+
+    /// How many records are still wanted after so many.
+    pub(super) fn left(&self, records: u64) -> u64 {
+        self.records
+            .map_or(u64::MAX, |limit| limit.saturating_sub(records))
     }
 }
 

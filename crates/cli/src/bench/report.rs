@@ -97,7 +97,7 @@ impl Report {
         line("records", grouped(self.records))?;
         line("bytes", bytes(self.bytes))?;
         line("time", format!("{:.3} s", self.seconds))?;
-        let rate = grouped(self.records_per_second as u64);
+        let rate = grouped(self.records_per_second.round() as u64);
         line(
             "rate",
             format!("{rate} records/s, {:.1} MB/s", self.megabytes_per_second),

@@ -1,18 +1,20 @@
 //! `millstream consume`: reads records and prints them.
 
 mod format;
+mod interrupts;
 mod range;
 
 use std::io::{BufWriter, Write};
 
 use clap::Args;
 use millstream_client::{
-    Chunk, Client, Consumer, ConsumerConfig, GroupConfig, GroupConsumer, GroupEvent, OffsetSpec,
-    StartAt, TopicPartition,
+    Chunk, Client, Consumer, ConsumerConfig, ConsumerEvent, GroupConfig, GroupConsumer, GroupEvent,
+    OffsetSpec, StartAt, TopicPartition,
 };
 use millstream_record::Offset;
 
 use self::format::Format;
+use self::interrupts::Interrupts;
 use self::range::Range;
 use crate::connect::{Connect, block_on};
 use crate::point::{FORMS, Point};
@@ -134,13 +136,53 @@ impl Consume {
             .collect();
         let mut consumer = Consumer::new(client, ConsumerConfig::default());
         consumer.assign(&starts).await?;
+        let mut interrupts = Interrupts::take()?;
         while !printing.is_over() {
-            let chunk = tokio::select! {
-                chunk = consumer.next() => chunk?,
-                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+            let event = tokio::select! {
+                event = consumer.next_event() => event?,
+                () = interrupts.next() => return Ok(()),
             };
-            printing.print(&chunk)?;
+            match event {
+                ConsumerEvent::Records(chunk) => {
+                    printing.print(&chunk)?;
+                }
+                ConsumerEvent::TopicDeleted(_) => self.topic_is_deleted()?,
+                ConsumerEvent::TopicReplaced(_) => {
+                    self.topic_is_replaced()?;
+                    // The new one may have more partitions, or fewer.
+                    let begin = |partition| (partition, StartAt::Find(OffsetSpec::Earliest));
+                    let partitions = self.partitions(client).await?;
+                    let starts: Vec<_> = partitions.into_iter().map(begin).collect();
+                    consumer.assign(&starts).await?;
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// There may be another of its name for who follows; what was to be read otherwise is gone.
+    fn topic_is_deleted(&self) -> anyhow::Result<()> {
+        if !self.follow {
+            anyhow::bail!("topic '{}' has been deleted", self.topic);
+        }
+        eprintln!(
+            "topic '{}' has been deleted; waiting for another of that name",
+            self.topic
+        );
+        Ok(())
+    }
+
+    fn topic_is_replaced(&self) -> anyhow::Result<()> {
+        if !self.follow {
+            anyhow::bail!(
+                "topic '{}' has been deleted, and another of that name been created",
+                self.topic
+            );
+        }
+        eprintln!(
+            "topic '{}' has been created anew; reading it from its beginning",
+            self.topic
+        );
         Ok(())
     }
 
@@ -185,13 +227,21 @@ impl Consume {
             ..GroupConfig::new(group, vec![self.topic.clone()])
         };
         let mut member = GroupConsumer::new(client, config, ConsumerConfig::default());
+        let mut interrupts = Interrupts::take()?;
         let outcome = self
-            .print_as_member(client, group, &mut member, printing)
+            .print_as_member(client, group, &mut member, printing, &mut interrupts)
             .await;
-        // What was printed is committed, whatever ended it.
-        printing.out.flush()?;
-        member.close().await?;
-        outcome
+        // Whatever ended it, even that nobody reads the output any more: what was printed is committed, and the group does not
+        // have to wait for this member.
+        let flushed = printing.out.flush();
+        let left = tokio::select! {
+            left = member.close() => left.map_err(anyhow::Error::from),
+            // The server may be gone.
+            () = interrupts.next() => Err(anyhow::anyhow!("group '{group}' was not left in order")),
+        };
+        outcome?;
+        flushed?;
+        left
     }
 
     async fn print_as_member(
@@ -200,11 +250,12 @@ impl Consume {
         group: &str,
         member: &mut GroupConsumer,
         printing: &mut Printing,
+        interrupts: &mut Interrupts,
     ) -> anyhow::Result<()> {
         loop {
             let event = tokio::select! {
                 event = member.next() => event?,
-                interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+                () = interrupts.next() => return Ok(()),
             };
             match event {
                 GroupEvent::Assigned(partitions) => {
@@ -218,11 +269,17 @@ impl Consume {
                     }
                 }
                 GroupEvent::Records(chunk) => {
-                    let printed_to = printing.print(&chunk)?;
                     // Committed is only what has left this process.
-                    printing.out.flush()?;
-                    member.worked_up_to(&chunk.partition, printed_to);
+                    match printing.print(&chunk) {
+                        Ok(printed_to) => member.worked_up_to(&chunk.partition, printed_to),
+                        Err(error) => {
+                            member.not_worked_on();
+                            return Err(error);
+                        }
+                    }
                 }
+                GroupEvent::TopicDeleted(_) => self.topic_is_deleted()?,
+                GroupEvent::TopicReplaced(_) => self.topic_is_replaced()?,
             }
             if printing.is_over() {
                 return Ok(());

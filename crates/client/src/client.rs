@@ -9,6 +9,7 @@ use millstream_kafka_wire::messages::metadata::MetadataRequestTopic;
 use millstream_kafka_wire::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse};
 use millstream_kafka_wire::{ApiKey, CoordinatorType, ErrorCode, Request, Str};
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::cluster::{Broker, Cluster, Topic, address};
@@ -311,6 +312,26 @@ impl Client {
         check(response.error_code, "ask for metadata")?;
         self.inner.cluster.lock().absorb(&response);
         Ok(response)
+    }
+
+    /// The same for `topics`; tells which of them are not there.
+    pub(crate) async fn refresh_topics(&self, topics: &[&str]) -> Result<Vec<Str>, ClientError> {
+        let response = self.metadata(Some(topics), false).await?;
+        let is_missing = |code| code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let missing = response
+            .topics
+            .into_iter()
+            .filter(|topic| is_missing(topic.error_code));
+        // Copied, or they would keep the answer alive.
+        Ok(missing
+            .filter_map(|topic| topic.name.as_deref().map(Str::from))
+            .collect())
+    }
+
+    /// The id of a topic, as far as is known.
+    pub(crate) fn topic_id(&self, topic: &str) -> Option<Uuid> {
+        let cluster = self.inner.cluster.lock();
+        cluster.topics.get(topic).map(|topic| topic.id)
     }
 
     /// The broker that leads a partition, as far as is known.

@@ -19,6 +19,7 @@ use self::fetcher::Fetcher;
 use crate::admin::offsets::{OffsetSpec, TopicPartition};
 use crate::client::Client;
 use crate::error::ClientError;
+use millstream_kafka_wire::Str;
 use millstream_record::Offset;
 
 pub use chunk::Chunk;
@@ -62,6 +63,18 @@ impl Default for ConsumerConfig {
     }
 }
 
+/// What happens to a consumer.
+#[derive(Debug)]
+pub enum ConsumerEvent {
+    /// Records came.
+    Records(Chunk),
+    /// A topic has been deleted. If one of that name is created, it is read.
+    TopicDeleted(Str),
+    /// Another topic has the name of one that has been deleted. Its partitions are read from their beginning; only those
+    /// that were read of the old one.
+    TopicReplaced(Str),
+}
+
 /// A consumer of partitions that the caller names.
 #[derive(Debug)]
 pub struct Consumer {
@@ -73,7 +86,7 @@ pub struct Consumer {
 /// The task that fetches, and what comes from it.
 #[derive(Debug)]
 struct Fetching {
-    chunks: mpsc::Receiver<Result<Chunk, ClientError>>,
+    events: mpsc::Receiver<Result<ConsumerEvent, ClientError>>,
     task: AbortHandle,
 }
 
@@ -83,8 +96,8 @@ impl Drop for Fetching {
     }
 }
 
-/// Chunks that wait for the caller, each part of an answer; the fetcher stops while there are as many.
-const CHUNKS_WAITING_MAX: usize = 16;
+/// Events that wait for the caller, each at most a part of an answer; the fetcher stops while there are as many.
+const EVENTS_WAITING_MAX: usize = 16;
 
 impl Consumer {
     /// A consumer with connections of its own, of nothing yet.
@@ -103,20 +116,32 @@ impl Consumer {
     ) -> Result<(), ClientError> {
         self.fetching = None;
         let positions = self.client.resolve(partitions).await?;
-        let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
+        let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let fetcher = Fetcher::new(self.client.clone(), self.config.clone(), positions, sender);
         let task = tokio::spawn(fetcher.run()).abort_handle();
-        self.fetching = Some(Fetching { chunks, task });
+        self.fetching = Some(Fetching { events, task });
         Ok(())
     }
 
-    /// Waits for the next records of any partition. After an error that does not name one partition there is nothing more.
+    /// Waits for the next records of any partition, whatever becomes of their topics. After an error that does not name one
+    /// partition there is nothing more.
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Chunk, ClientError> {
+        loop {
+            if let ConsumerEvent::Records(chunk) = self.next_event().await? {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    /// Waits for the next records of any partition, or for what becomes of their topics.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next_event(&mut self) -> Result<ConsumerEvent, ClientError> {
         match &mut self.fetching {
             Some(fetching) => fetching
-                .chunks
+                .events
                 .recv()
                 .await
                 .unwrap_or(Err(ClientError::Closed)),

@@ -29,7 +29,7 @@ pub use cluster::{Broker, Partition, Topic};
 pub use config::ClientConfig;
 pub use connection::{Answer, Connection, Written};
 pub use consumer::group::{GroupConfig, GroupConsumer, GroupEvent};
-pub use consumer::{Chunk, Consumer, ConsumerConfig, StartAt};
+pub use consumer::{Chunk, Consumer, ConsumerConfig, ConsumerEvent, StartAt};
 pub use error::ClientError;
 pub use millstream_record::partitioner;
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig};

@@ -111,7 +111,7 @@ async fn member(
                     missing.fetch_sub(1, Ordering::SeqCst);
                 }
             }
-            GroupEvent::Records(_) => {}
+            _ => {}
         }
     }
     consumer.commit().await?;

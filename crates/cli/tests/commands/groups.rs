@@ -1,8 +1,9 @@
 //! `millstream group`, and reading in one.
 
-use serde_json::json;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
-use crate::Shell;
+use crate::{Running, Shell};
 
 fn shell_with_ten() -> Shell {
     let shell = Shell::new();
@@ -101,6 +102,46 @@ fn a_group_with_members_is_left_alone() {
     assert!(shell.fails("group delete busy").contains("NON_EMPTY_GROUP"));
     member.kill().unwrap();
     member.wait().unwrap();
+}
+
+#[test]
+fn a_member_leaves_however_it_ends() {
+    let shell = Shell::new();
+    shell.run("topic create long");
+    let line = "x".repeat(200);
+    shell.run_with("produce long", &format!("{line}\n").repeat(20_000));
+    let members = || {
+        let described = shell.json("group describe readers --json");
+        described["members"].as_array().unwrap().len()
+    };
+    let mut reader = Running::start(&shell, "consume long --group readers");
+    assert_eq!(reader.line(), line);
+    assert!(reader.close_output().success());
+    assert_eq!(members(), 0, "after its output was closed");
+    assert_eq!(
+        shell.run("consume long --group readers").lines().count(),
+        20_000,
+        "what nobody has read is not committed"
+    );
+
+    let mut reader = Running::start(&shell, "consume long --group readers --follow");
+    assert!(reader.said().contains("reading 1 partitions"));
+    assert_eq!(members(), 1);
+    kill_process(Pid::from_child(&reader.child), Signal::TERM).unwrap();
+    assert!(reader.child.wait().unwrap().success());
+    assert_eq!(members(), 0, "after it was terminated");
+}
+
+#[test]
+fn the_lag_of_who_has_committed_nothing_is_not_known() {
+    let shell = shell_with_ten();
+    let mut reader = Running::start(&shell, "consume orders --group new --follow");
+    assert!(reader.said().contains("reading 2 partitions"));
+    let described = shell.json("group describe new --json");
+    assert_eq!(described["lag"], Value::Null);
+    assert_eq!(described["partitions"][0]["lag"], Value::Null);
+    let text = shell.run("group describe new");
+    assert!(text.contains("Lag       -\n"), "{text}");
 }
 
 #[test]

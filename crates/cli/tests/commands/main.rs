@@ -10,8 +10,8 @@ mod tail;
 mod topics;
 mod usage;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use common::{Server, Site};
@@ -101,6 +101,53 @@ impl Shell {
         assert_eq!(said.code, 1, "{line}: {}", said.err);
         assert_eq!(said.out, "", "{line}");
         said.err
+    }
+}
+
+/// A command that goes on. It is killed when this is dropped.
+struct Running {
+    child: Child,
+    /// None once nobody reads it any more.
+    out: Option<BufReader<ChildStdout>>,
+    err: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(shell: &Shell, line: &str) -> Self {
+        let mut child = shell.command(line).spawn().unwrap();
+        Self {
+            out: child.stdout.take().map(BufReader::new),
+            err: BufReader::new(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// The next line it prints.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let out = self.out.as_mut().expect("it is still read");
+        out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Reads no more of what it prints, and waits for its end.
+    fn close_output(&mut self) -> ExitStatus {
+        self.out = None;
+        self.child.wait().unwrap()
+    }
+
+    /// The next line of its standard error.
+    fn said(&mut self) -> String {
+        let mut line = String::new();
+        self.err.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::Shell;
+use crate::{Running, Shell};
 
 #[test]
 fn lines_go_in_and_come_out() {
@@ -106,6 +106,48 @@ fn following_goes_on_until_interrupted() {
     assert_eq!(lines.next().unwrap().unwrap(), "new");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_topic_that_is_created_anew_is_followed_from_its_beginning() {
+    let shell = Shell::new();
+    shell.run("topic create live");
+    shell.run_with("produce live", "a\nb\nc\n");
+    let mut follower = Running::start(&shell, "consume live --follow --from earliest");
+    assert_eq!(
+        [follower.line(), follower.line(), follower.line()],
+        ["a", "b", "c"]
+    );
+    shell.run("topic delete live");
+    shell.run("topic create live --partitions 2");
+    let input = "{\"value\":\"d\",\"partition\":0}\n".repeat(5);
+    shell.run_with("produce live --format json", &input);
+    shell.run_with("produce live --partition 1", "e\n");
+    let mut read: Vec<_> = (0..6).map(|_| follower.line()).collect();
+    read.sort_unstable();
+    assert_eq!(read, ["d", "d", "d", "d", "d", "e"]);
+    // That the old one has been deleted is said only if there was a moment without any.
+    let mut said = follower.said();
+    if said.contains("has been deleted") {
+        said = follower.said();
+    }
+    assert!(said.contains("has been created anew"), "{said}");
+}
+
+#[test]
+fn that_a_followed_topic_is_deleted_is_said() {
+    let shell = Shell::new();
+    shell.run("topic create live");
+    shell.run_with("produce live", "a\n");
+    let mut follower = Running::start(&shell, "consume live --follow --from earliest");
+    assert_eq!(follower.line(), "a");
+    shell.run("topic delete live");
+    let said = follower.said();
+    assert!(said.contains("topic 'live' has been deleted"), "{said}");
+    shell.run("topic create live");
+    shell.run_with("produce live", "b\n");
+    assert_eq!(follower.line(), "b");
+    assert!(follower.said().contains("created anew"));
 }
 
 #[test]

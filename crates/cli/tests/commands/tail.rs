@@ -1,42 +1,8 @@
 //! `millstream tail`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStderr, ChildStdout};
-
 use serde_json::Value;
 
-use crate::Shell;
-
-/// A tail that runs.
-struct Tail {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    err: BufReader<ChildStderr>,
-}
-
-impl Tail {
-    fn start(shell: &Shell, line: &str) -> Self {
-        let mut child = shell.command(line).spawn().unwrap();
-        Self {
-            out: BufReader::new(child.stdout.take().unwrap()),
-            err: BufReader::new(child.stderr.take().unwrap()),
-            child,
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::{Running, Shell};
 
 #[test]
 fn what_is_there_and_what_comes_is_printed() {
@@ -47,7 +13,7 @@ fn what_is_there_and_what_comes_is_printed() {
         shell.run("tail orders --from earliest --max 2"),
         "one\ntwo\n"
     );
-    let mut tail = Tail::start(&shell, "tail orders --from earliest --json");
+    let mut tail = Running::start(&shell, "tail orders --from earliest --json");
     let first: Value = serde_json::from_str(&tail.line()).unwrap();
     assert_eq!(
         (&first["key"], &first["offset"]),
@@ -100,12 +66,11 @@ fn a_topic_that_is_deleted_is_the_end() {
     let shell = Shell::new();
     shell.run("topic create orders");
     shell.run_with("produce orders", "one\n");
-    let mut tail = Tail::start(&shell, "tail orders --from earliest");
+    let mut tail = Running::start(&shell, "tail orders --from earliest");
     assert_eq!(tail.line(), "one");
     shell.run("topic delete orders");
     assert_eq!(tail.child.wait().unwrap().code(), Some(1));
-    let mut said = String::new();
-    tail.err.read_line(&mut said).unwrap();
+    let said = tail.said();
     assert!(said.contains("deleted"), "{said}");
 }
 
@@ -114,11 +79,10 @@ fn a_server_that_was_killed_is_found_again_without_loss() {
     let mut shell = Shell::new();
     shell.run("topic create orders");
     shell.run_with("produce orders", "one\ntwo\n");
-    let mut tail = Tail::start(&shell, "tail orders --from earliest");
+    let mut tail = Running::start(&shell, "tail orders --from earliest");
     assert_eq!((tail.line(), tail.line()), ("one".into(), "two".into()));
     shell.kill_and_restart();
-    let mut said = String::new();
-    tail.err.read_line(&mut said).unwrap();
+    let said = tail.said();
     assert!(said.contains("connecting again"), "{said}");
     shell.run_with("produce orders", "three\n");
     assert_eq!(tail.line(), "three");

@@ -8,7 +8,7 @@ use millstream_record::Offset;
 use tokio::time::Instant;
 
 use super::membership::{self, Generation, Standing};
-use super::{Chunk, Consumer, ConsumerConfig, StartAt};
+use super::{Chunk, Consumer, ConsumerConfig, ConsumerEvent, StartAt};
 use crate::admin::groups::CommittedOffset;
 use crate::admin::offsets::{OffsetSpec, TopicPartition};
 use crate::client::Client;
@@ -58,6 +58,10 @@ pub enum GroupEvent {
     Assigned(Vec<TopicPartition>),
     /// Records came.
     Records(Chunk),
+    /// A topic has been deleted. If one of that name is created, it is read.
+    TopicDeleted(Str),
+    /// Another topic has the name of one that has been deleted, and is read from its beginning.
+    TopicReplaced(Str),
 }
 
 /// A member of a group. It is in the group while [`GroupConsumer::next`] is called now and then; leave it with
@@ -105,8 +109,18 @@ impl GroupConsumer {
             let commits = self.config.commit_interval.is_some() && !self.uncommitted.is_empty();
             tokio::select! {
                 standing = generation.ended() => self.leave_generation(standing).await?,
-                chunk = self.consumer.next() => {
-                    let chunk = chunk?;
+                event = self.consumer.next_event() => {
+                    let chunk = match event? {
+                        ConsumerEvent::Records(chunk) => chunk,
+                        ConsumerEvent::TopicDeleted(topic) => {
+                            return Ok(GroupEvent::TopicDeleted(topic));
+                        }
+                        ConsumerEvent::TopicReplaced(topic) => {
+                            // They are places in the old one.
+                            self.uncommitted.retain(|partition, _| partition.topic != topic);
+                            return Ok(GroupEvent::TopicReplaced(topic));
+                        }
+                    };
                     let mut place = CommittedOffset::new(chunk.next_offset());
                     if let Some(last) = chunk.batches.last() {
                         place.leader_epoch = last.header.leader_epoch;
@@ -125,6 +139,11 @@ impl GroupConsumer {
         self.handed_out = None;
         self.uncommitted
             .insert(partition.clone(), CommittedOffset::new(next));
+    }
+
+    /// Says that the records handed out last were not worked on: they are not committed, and whoever reads on gets them.
+    pub fn not_worked_on(&mut self) {
+        self.handed_out = None;
     }
 
     /// Commits everything that was handed out.

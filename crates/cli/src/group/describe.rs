@@ -11,7 +11,8 @@ use crate::output::{HEAD, Table, or_dash, print_json, print_line};
 /// Arguments of `millstream group describe`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The lag is how many offsets lie between what the group has committed and the end of the partition.")]
+The lag is how many offsets lie between what the group has committed and the end of the partition. It is not known where the
+group has committed nothing yet.")]
 pub(super) struct Describe {
     /// The group.
     group: String,
@@ -25,7 +26,8 @@ struct Described {
     group: String,
     state: String,
     assignor: String,
-    lag: i64,
+    /// None if it cannot be known.
+    lag: Option<i64>,
     members: Vec<DescribedMember>,
     partitions: Vec<DescribedPartition>,
 }
@@ -96,9 +98,7 @@ async fn describe(client: &Client, group: GroupDescription) -> anyhow::Result<De
             partition: it.partition,
             committed,
             end,
-            lag: committed
-                .zip(end)
-                .map(|(committed, end)| (end - committed).max(0)),
+            lag: lag(committed, end),
             member: reader.map(|member| member.member_id.clone()),
             client: reader.map(|member| member.client_id.clone()),
             host: reader.map(|member| member.host.clone()),
@@ -106,16 +106,32 @@ async fn describe(client: &Client, group: GroupDescription) -> anyhow::Result<De
     };
     let partitions: Vec<_> = partitions.iter().map(partition).collect();
     Ok(Described {
-        lag: partitions
-            .iter()
-            .filter_map(|partition| partition.lag)
-            .sum(),
+        lag: total_lag(&partitions),
         partitions,
         members: group.members.iter().map(DescribedMember::from).collect(),
         group: group.id,
         state: group.state,
         assignor: group.assignor,
     })
+}
+
+/// How far the group is behind. Where it has committed nothing that depends on where its members begin, unless there is
+/// nothing yet.
+fn lag(committed: Option<i64>, end: Option<i64>) -> Option<i64> {
+    match (committed, end?) {
+        (Some(committed), end) => Some((end - committed).max(0)),
+        (None, 0) => Some(0),
+        (None, _) => None,
+    }
+}
+
+/// The lag in all partitions, if it is known in all. Of topics that are gone nothing is left to read.
+fn total_lag(partitions: &[DescribedPartition]) -> Option<i64> {
+    if partitions.is_empty() {
+        return None;
+    }
+    let there = partitions.iter().filter(|it| it.end.is_some());
+    there.map(|it| it.lag).sum()
 }
 
 /// The end of each partition that is still there: a group may have read topics that are gone.
@@ -161,7 +177,10 @@ impl Described {
             "{HEAD}Assignor{HEAD:#}  {}",
             or_dash(Some(&self.assignor).filter(|it| !it.is_empty()))
         ))?;
-        print_line(format_args!("{HEAD}Lag{HEAD:#}       {}", self.lag))?;
+        print_line(format_args!(
+            "{HEAD}Lag{HEAD:#}       {}",
+            or_dash(self.lag)
+        ))?;
         if !self.partitions.is_empty() {
             print_line("")?;
             let mut table = Table::new(&[

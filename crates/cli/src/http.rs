@@ -1,5 +1,7 @@
 //! What commands that speak HTTP have in common.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -32,14 +34,29 @@ impl ConnectHttp {
     }
 }
 
+/// How long to wait before connecting again: what the server asks readers of live feeds for.
+pub(crate) const RECONNECT: Duration = Duration::from_secs(1);
+
 /// An error of the HTTP client, with what to do where it does not say so itself.
 pub(crate) fn told<T>(outcome: Result<T, HttpError>) -> anyhow::Result<T> {
-    outcome.map_err(|error| match error {
-        HttpError::Connection { .. } => anyhow::anyhow!(
-            "{error}; start a server with `millstream serve`, or name another with --http or MILLSTREAM_HTTP"
-        ),
-        other => other.into(),
+    outcome.map_err(|error| match &error {
+        HttpError::Connection { .. } => {
+            let what = format!(
+                "{error}; start a server with `millstream serve`, or name another with --http or MILLSTREAM_HTTP"
+            );
+            anyhow::Error::new(error).context(what)
+        }
+        _ => error.into(),
     })
+}
+
+/// Whether the same request may well succeed later.
+pub(crate) fn may_pass(error: &HttpError) -> bool {
+    match error {
+        HttpError::Connection { .. } => true,
+        HttpError::Refused(problem) => problem.status == 503,
+        HttpError::Unexpected(_) => false,
+    }
 }
 
 /// Everything in a list such as that of `queues`, page by page.

@@ -13,10 +13,7 @@ use serde_json::Value;
 
 use self::event::{Event, Events};
 use self::place::Place;
-use crate::http::{ConnectHttp, bytes_of, told};
-
-/// How long to wait before connecting again: what the server asks readers for.
-const RECONNECT: Duration = Duration::from_secs(1);
+use crate::http::{ConnectHttp, RECONNECT, bytes_of, may_pass, told};
 
 /// Whoever says nothing for so long is not there any more: when there are no records, a comment comes every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
@@ -202,14 +199,5 @@ fn ended(event: &Event) -> anyhow::Result<Stopped> {
     match problem.code.as_str() {
         "shutting-down" | "reader-too-slow" => Ok(Stopped::Broken(problem.to_string())),
         _ => Err(HttpError::Refused(problem).into()),
-    }
-}
-
-/// Whether the same request may well succeed later.
-fn may_pass(error: &HttpError) -> bool {
-    match error {
-        HttpError::Connection { .. } => true,
-        HttpError::Refused(problem) => problem.status == 503,
-        HttpError::Unexpected(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! `millstream queue receive` and `peek`.
 
 use std::io::{self, Write};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::path;
 use super::settle::Which;
-use crate::http::{bytes_of, told};
+use crate::http::{RECONNECT, bytes_of, may_pass, told};
 
 /// How long one request waits at the server while there is more patience.
 const WAIT_MS_MAX: u64 = 20_000;
@@ -42,7 +43,7 @@ pub(super) struct Receive {
     /// Acknowledge them once they are printed.
     #[arg(long)]
     ack: bool,
-    /// Go on receiving, at most --max at a time.
+    /// Go on receiving, at most --max at a time. If the connection breaks, it connects again.
     #[arg(long, short)]
     follow: bool,
     /// Print a JSON object a line.
@@ -66,22 +67,44 @@ pub(super) struct Peek {
 impl Receive {
     pub(super) fn run(self, client: &HttpClient) -> anyhow::Result<()> {
         let mut wait_ms = u64::try_from(self.wait.as_millis())?;
+        let mut was_connected = false;
         loop {
             let step_ms = if self.follow {
                 WAIT_MS_MAX
             } else {
                 wait_ms.min(WAIT_MS_MAX)
             };
-            let messages = self.receive(client, step_ms)?;
+            let messages = self.answered(was_connected, || self.receive(client, step_ms))?;
+            was_connected = true;
             let is_done = !messages.is_empty() || wait_ms <= step_ms;
             self.print(&messages)?;
             if self.ack && !messages.is_empty() {
-                self.acknowledge(client, &messages)?;
+                self.answered(was_connected, || self.acknowledge(client, &messages))?;
             }
             if is_done && !self.follow {
                 return Ok(());
             }
             wait_ms = wait_ms.saturating_sub(step_ms);
+        }
+    }
+
+    /// Asks until there is an answer if it goes on receiving and has been connected: a server that is started again is found
+    /// again.
+    fn answered<T>(
+        &self,
+        was_connected: bool,
+        mut ask: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        loop {
+            let error = match ask() {
+                Err(error) if self.follow && was_connected => error,
+                outcome => return outcome,
+            };
+            match error.downcast_ref::<HttpError>() {
+                Some(error) if may_pass(error) => eprintln!("{error}; connecting again"),
+                _ => return Err(error),
+            }
+            thread::sleep(RECONNECT);
         }
     }
 
@@ -119,7 +142,8 @@ impl Receive {
         Ok(())
     }
 
-    /// What is printed is done; what could not be acknowledged will come again, and is told.
+    /// What is printed is done; what could not be acknowledged will come again, and is told. That is the end unless it goes on
+    /// receiving.
     fn acknowledge(&self, client: &HttpClient, messages: &[Value]) -> anyhow::Result<()> {
         let receipt = |message: &Value| message["receipt"].as_str().unwrap_or_default().to_owned();
         let which = Which {
@@ -127,7 +151,11 @@ impl Receive {
             receipts: messages.iter().map(receipt).collect(),
             json: false,
         };
-        which.settle(client, "ack", Map::new())
+        if self.follow {
+            which.tell(client, "ack", Map::new()).map(drop)
+        } else {
+            which.settle(client, "ack", Map::new())
+        }
     }
 }
 

@@ -95,8 +95,22 @@ impl Which {
         self,
         client: &HttpClient,
         action: &str,
-        mut request: Map<String, Value>,
+        request: Map<String, Value>,
     ) -> anyhow::Result<()> {
+        let refused = self.tell(client, action, request)?;
+        if refused > 0 {
+            anyhow::bail!("{refused} of {} receipts were refused", self.receipts.len());
+        }
+        Ok(())
+    }
+
+    /// Says something of messages. Returns how many receipts were refused, after all have been told.
+    pub(super) fn tell(
+        &self,
+        client: &HttpClient,
+        action: &str,
+        mut request: Map<String, Value>,
+    ) -> anyhow::Result<usize> {
         request.insert("receipts".to_owned(), self.receipts.as_slice().into());
         let mut answer: Value = told(client.post(&path(&self.name, Some(action)), &request))?;
         let Some(Value::Array(mut results)) = answer.get_mut("results").map(Value::take) else {
@@ -119,9 +133,6 @@ impl Which {
         if self.json {
             print_json(&results)?;
         }
-        if refused > 0 {
-            anyhow::bail!("{refused} of {} receipts were refused", results.len());
-        }
-        Ok(())
+        Ok(refused)
     }
 }

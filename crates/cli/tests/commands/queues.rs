@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Shell;
+use crate::{Running, Shell};
 
 /// A server with a queue `work` on the topic `orders`.
 fn shell_with_queue(how: &str) -> Shell {
@@ -195,6 +195,19 @@ fn queues_are_paused_resumed_and_purged() {
     assert!(said.err.contains("is purged: 0 messages"), "{said:?}");
     let resumed = shell.json("queue resume work --json");
     assert_eq!(resumed, json!([{"queue": "work", "resumed": true}]));
+}
+
+#[test]
+fn following_goes_on_after_the_server_was_started_again() {
+    let mut shell = shell_with_queue("");
+    shell.publish(&["a"]);
+    let mut reader = Running::start(&shell, "queue receive work --follow --ack");
+    assert_eq!(reader.line(), "a");
+    shell.kill_and_restart();
+    let said = reader.said();
+    assert!(said.contains("connecting again"), "{said}");
+    shell.publish(&["b"]);
+    assert_eq!(reader.line(), "b");
 }
 
 #[test]

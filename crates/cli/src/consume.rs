@@ -237,7 +237,7 @@ impl Consume {
         let left = tokio::select! {
             left = member.close() => left.map_err(anyhow::Error::from),
             // The server may be gone.
-            () = interrupts.next() => Err(anyhow::anyhow!("group '{group}' was not left in order")),
+            () = interrupts.signal() => Err(anyhow::anyhow!("group '{group}' was not left in order")),
         };
         outcome?;
         flushed?;

@@ -124,7 +124,17 @@ fn a_member_leaves_however_it_ends() {
         "what nobody has read is not committed"
     );
 
-    let mut reader = Running::start(&shell, "consume long --group readers --follow");
+    let follow = "consume long --group readers --follow";
+    let mut reader = Running::start(&shell, follow);
+    assert!(reader.said().contains("reading 1 partitions"));
+    assert!(reader.close_output().success());
+    assert_eq!(
+        members(),
+        0,
+        "after its output was closed while nothing came"
+    );
+
+    let mut reader = Running::start(&shell, follow);
     assert!(reader.said().contains("reading 1 partitions"));
     assert_eq!(members(), 1);
     kill_process(Pid::from_child(&reader.child), Signal::TERM).unwrap();

@@ -77,6 +77,11 @@ impl<T> Wheel<T> {
         self.len == 0
     }
 
+    /// How many timers there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.pages.len() * PAGE
+    }
+
     /// The memory that the timers take, in bytes.
     pub fn heap_bytes(&self) -> usize {
         let levels = self.levels.iter().flatten().count() * size_of::<Level>();
@@ -130,15 +135,36 @@ impl<T> Wheel<T> {
             .map(|(_, _, start)| TimestampMs(i64::try_from(start).unwrap_or(i64::MAX)))
     }
 
-    /// Cancels every timer that `condition` holds for.
-    pub fn cancel_if(&mut self, condition: impl Fn(&T) -> bool) {
-        let nodes = (self.pages.len() * PAGE) as u32;
+    /// Cancels every timer that `condition` holds for, and gives back the memory that is free at the end. It is asked once
+    /// for each timer.
+    pub fn cancel_if(&mut self, mut condition: impl FnMut(&T) -> bool) {
+        let nodes = self.capacity() as u32;
         for id in (1..=nodes).filter_map(NonZeroU32::new).map(TimerId) {
             if self.is_empty() {
                 return;
             }
-            if self.node(id).payload.as_ref().is_some_and(&condition) {
+            if self.node(id).payload.as_ref().is_some_and(&mut condition) {
                 self.cancel(id);
+            }
+        }
+        self.give_back_pages();
+    }
+
+    /// Gives back the pages behind the last that holds something.
+    fn give_back_pages(&mut self) {
+        let is_used = |page: &Box<[Node<T>]>| page.iter().any(|node| node.payload.is_some());
+        let used = self.pages.iter().rposition(is_used).map_or(0, |at| at + 1);
+        if used == self.pages.len() {
+            return;
+        }
+        self.pages.truncate(used);
+        self.pages.shrink_to_fit();
+        // What is free is linked anew, the first to the front: so the last pages are needed least.
+        self.free = None;
+        let nodes = self.capacity() as u32;
+        for id in (1..=nodes).rev().filter_map(NonZeroU32::new).map(TimerId) {
+            if self.node(id).payload.is_none() {
+                self.node_mut(id).next = self.free.replace(id);
             }
         }
     }

@@ -49,15 +49,7 @@ impl Queue {
         for index in 0..self.partitions.len() as PartitionIndex {
             purged += self.purge_partition(index, now, effects);
         }
-        let partitions = &self.partitions;
-        self.wheel.cancel_if(|timer| match timer {
-            Timer::Due { .. } => true,
-            Timer::Expiry { partition, offset } => {
-                partitions[*partition as usize].state(*offset) == RecordState::Finished
-            }
-            _ => false,
-        });
-        self.scheduled = 0;
+        self.sweep();
         self.conclude(now, effects);
         purged
     }
@@ -146,7 +138,7 @@ impl Queue {
         self.round += 1;
         self.wheel
             .cancel_if(|timer| matches!(timer, Timer::Due { .. } | Timer::Expiry { .. }));
-        self.scheduled = 0;
+        (self.scheduled, self.expiring) = (0, 0);
         for index in 0..self.partitions.len() as PartitionIndex {
             let resting = &self.resting;
             self.partitions[index as usize].forget_looks(resting.iter());

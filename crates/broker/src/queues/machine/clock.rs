@@ -46,6 +46,7 @@ impl Queue {
                 offset,
             } => self.fall_due((partition, offset), priority, now, effects),
             Timer::Expiry { partition, offset } => {
+                self.expiring -= 1;
                 self.outlive((partition, offset), now, effects);
             }
             Timer::Patience(token) => {

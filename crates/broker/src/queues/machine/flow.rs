@@ -50,6 +50,7 @@ impl Queue {
     /// The end of every event: serves who waits, asks for more to look at, says what is to be written.
     pub(super) fn conclude(&mut self, now: TimestampMs, effects: &mut Effects) {
         self.deliver(now, effects);
+        self.sweep_if_worth_it();
         self.ask_for_scans(effects);
         self.give_up_hurried(effects);
         for index in std::mem::take(&mut self.touched) {
@@ -310,6 +311,7 @@ impl Sums {
             ahead: partition.ahead(),
             leased: partition.leased,
             dying: partition.dying,
+            parked: partition.parked,
         }
     }
 
@@ -320,6 +322,7 @@ impl Sums {
         self.ahead += other.ahead;
         self.leased += other.leased;
         self.dying += other.dying;
+        self.parked += other.parked;
     }
 
     fn subtract(&mut self, other: &Self) {
@@ -329,5 +332,6 @@ impl Sums {
         self.ahead -= other.ahead;
         self.leased -= other.leased;
         self.dying -= other.dying;
+        self.parked -= other.parked;
     }
 }

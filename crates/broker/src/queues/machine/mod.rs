@@ -50,6 +50,7 @@ mod settle;
 mod slab;
 mod sort;
 mod stats;
+mod sweep;
 mod waiting;
 mod write;
 
@@ -111,8 +112,10 @@ pub struct Queue {
     dying: BTreeMap<JobId, DeadLetter>,
     last_job: JobId,
     wheel: Wheel<Timer>,
-    /// Records in the wheel that wait for their first delivery.
+    /// Timers of records that wait for their first delivery, those that have ended since included: see [`sweep`].
     scheduled: usize,
+    /// Timers of records' times to live, likewise.
+    expiring: usize,
     waiting: Waiting,
     active: Option<Active>,
     bucket: Bucket,
@@ -131,6 +134,7 @@ struct Sums {
     ahead: usize,
     leased: u64,
     dying: u64,
+    parked: u64,
 }
 
 /// What happens when a time comes.

@@ -109,6 +109,7 @@ impl Queue {
             last_job: JobId(0),
             wheel: super::Wheel::default(),
             scheduled: 0,
+            expiring: 0,
             waiting: super::Waiting::default(),
             active: None,
             bucket: super::Bucket::default(),

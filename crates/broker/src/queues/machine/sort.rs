@@ -73,6 +73,7 @@ impl Queue {
                 offset: record.offset,
             };
             self.wheel.insert(expiry, timer);
+            self.expiring += 1;
         }
         let is_spent = !is_known && self.spent(index, record.offset).is_some();
         if is_known || is_spent {

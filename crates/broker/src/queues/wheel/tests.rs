@@ -11,6 +11,7 @@ use super::{TimerId, Wheel};
 enum Event {
     Insert { delay_ms: i64 },
     Cancel { which: usize },
+    CancelIf { remainder: usize },
     Wait { duration_ms: i64 },
 }
 
@@ -26,9 +27,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         4 => span.prop_map(|delay_ms| Event::Insert { delay_ms }),
         1 => any::<usize>().prop_map(|which| Event::Cancel { which }),
+        1 => (0..3_usize).prop_map(|remainder| Event::CancelIf { remainder }),
         2 => pause.prop_map(|duration_ms| Event::Wait { duration_ms }),
     ];
-    proptest::collection::vec(event, 0..200)
+    proptest::collection::vec(event, 0..400)
 }
 
 proptest! {
@@ -57,6 +59,12 @@ proptest! {
                     }
                 }
                 Event::Cancel { .. } => {}
+                Event::CancelIf { remainder } => {
+                    wheel.cancel_if(|index| index % 3 == remainder);
+                    model.retain(|(_, index)| index % 3 != remainder);
+                    let cancelled = ids.iter_mut().skip(remainder).step_by(3);
+                    cancelled.for_each(|id| *id = None);
+                }
                 Event::Wait { duration_ms } => {
                     now += duration_ms;
                     let mut last = i64::MIN;
@@ -109,4 +117,18 @@ fn a_million_timers_take_32_bytes_each() {
     );
     while wheel.pop_due(TimestampMs(86_400_000)).is_some() {}
     assert!(wheel.heap_bytes() < 10_000);
+}
+
+#[test]
+fn what_is_cancelled_together_leaves_no_memory_behind() {
+    let mut wheel: Wheel<[u64; 1]> = Wheel::default();
+    for timer in 0..100_000 {
+        wheel.insert(TimestampMs(1 + timer as i64 % 1_000), [timer]);
+    }
+    wheel.cancel_if(|[timer]| *timer != 70);
+    assert_eq!((wheel.len(), wheel.capacity()), (1, 128));
+    for timer in 0..127 {
+        wheel.insert(TimestampMs(1), [timer]);
+    }
+    assert_eq!((wheel.len(), wheel.capacity()), (128, 128));
 }

@@ -44,6 +44,7 @@ enum Event {
         policy: Box<QueuePolicy>,
     },
     Purge,
+    Sweep,
     Restart,
 }
 
@@ -101,6 +102,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => (0..700_i64).prop_map(|duration_ms| Event::Wait { duration_ms }),
         1 => policy().prop_map(|policy| Event::Policy { policy: Box::new(policy) }),
         1 => Just(Event::Purge),
+        1 => Just(Event::Sweep),
         1 => Just(Event::Restart),
     ];
     vec(event, 1..60)
@@ -184,6 +186,7 @@ impl Stage {
             Event::Purge => {
                 self.queue.purge(now, &mut effects);
             }
+            Event::Sweep => self.queue.sweep(),
             Event::Restart => effects = self.restart(),
         }
         self.take(effects);
@@ -417,6 +420,8 @@ impl Stage {
     /// What is written down of a queue that has finished is little, and a restart finds it finished.
     fn nothing_is_left(&mut self) {
         self.wait(1_000_000);
+        assert_eq!((self.queue.scheduled, self.queue.expiring), (0, 0));
+        assert_eq!(self.queue.resting.len(), 0);
         let most = self.logs.len() * 2 + 1;
         let found: Vec<Write> = self.disk.found().collect();
         let is_of_ids = |write: &Write| matches!(write, Write::Ids(_));

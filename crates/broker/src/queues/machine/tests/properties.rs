@@ -53,6 +53,7 @@ enum Event {
     Restart {
         kept: usize,
     },
+    Sweep,
 }
 
 /// Times are even, but for the ends of lives: so the two never coincide, and what comes first is beyond doubt.
@@ -89,6 +90,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::Purge),
         1 => (0..3_usize, 1..10_i64).prop_map(|(partition, count)| Event::Trim { partition, count }),
         2 => any::<usize>().prop_map(|kept| Event::Restart { kept }),
+        1 => Just(Event::Sweep),
     ];
     vec(event, 1..60)
 }
@@ -165,6 +167,7 @@ impl World {
             Event::Purge => self.purge(),
             Event::Trim { partition, count } => self.trim(partition % partitions, count),
             Event::Restart { kept } => self.restart(kept),
+            Event::Sweep => self.queue.sweep(),
         }
     }
 

@@ -9,7 +9,9 @@ use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
 use crate::queues::machine::{
     Answers, Content, Effects, Patience, Queue, Receive, ScannedBatch, ScannedRecord, Write,
 };
-use crate::queues::policy::{KeyPolicy, Look, QueuePolicy};
+use crate::queues::policy::{
+    Backoff, KeyPolicy, LengthPolicy, Look, Overflow, QueuePolicy, RetryPolicy,
+};
 
 const MILLION: i64 = 1_000_000;
 
@@ -106,6 +108,100 @@ fn a_million_delayed_take_less_than_64_bytes_each() {
     assert_eq!(queue.depth(None).parked, MILLION as u64);
     let bytes = (queue.heap_bytes() - empty) as i64;
     assert!(bytes < 40 * MILLION, "{} bytes each", bytes / MILLION);
+}
+
+/// What ends before its time counts no more for how much the queue knows ahead: it would look at nothing further.
+#[test]
+fn delayed_records_that_end_early_leave_no_timers_behind() {
+    let ends: [fn(&mut Queue, &mut Effects); 4] = [
+        |queue, effects| {
+            queue.trimmed(0, Offset(MILLION - 10_000), ms(0), effects);
+        },
+        |queue, effects| {
+            let offsets: Vec<Offset> = (0..MILLION - 10_000).map(Offset).collect();
+            queue.gone(0, &offsets, ms(0), effects);
+        },
+        |queue, effects| {
+            queue.damaged(0, Offset(0), Offset(MILLION - 10_000), ms(0), effects);
+        },
+        |queue, effects| {
+            let length = LengthPolicy {
+                records_max: 10_000,
+                overflow: Overflow::DropOldest,
+            };
+            let policy = QueuePolicy {
+                length: Some(length),
+                ..queue.policy().clone()
+            };
+            queue.set_policy(policy, ms(0), effects);
+            while queue.depth(None).open > 10_000 {
+                queue.expire(ms(0), effects);
+            }
+        },
+    ];
+    for end in ends {
+        let policy = QueuePolicy {
+            delays: true,
+            ..QueuePolicy::default()
+        };
+        let (mut queue, mut effects) = queue(policy, MILLION);
+        let delayed = |offset: Offset| ScannedRecord {
+            deliver_at: Some(ms(3_600_000)),
+            ..plain(offset)
+        };
+        look(&mut queue, &mut effects, &delayed);
+        assert_eq!(queue.scheduled, MILLION as usize);
+        end(&mut queue, &mut effects);
+        assert_eq!(queue.depth(None).parked, 10_000);
+        assert!(queue.scheduled < 20_000, "{} timers", queue.scheduled);
+        assert_eq!(queue.scheduled, queue.wheel.len());
+    }
+}
+
+#[test]
+fn acknowledged_records_leave_no_times_to_live_behind() {
+    let policy = QueuePolicy {
+        ttl_ms: Some(86_400_000),
+        window_records: 1_000,
+        ..QueuePolicy::default()
+    };
+    let (mut queue, mut effects) = queue(policy, MILLION);
+    look(&mut queue, &mut effects, &plain);
+    let mut bytes_max = 0;
+    while queue.depth(None).open > 0 {
+        receive(&mut queue, &mut effects);
+        let lease = effects.deliveries.pop().unwrap().lease;
+        queue.ack_lease(lease, ms(0), &mut effects);
+        effects.writes.clear();
+        look(&mut queue, &mut effects, &plain);
+        bytes_max = bytes_max.max(queue.heap_bytes());
+    }
+    assert!(bytes_max < 1_500_000, "{bytes_max} bytes");
+    assert_eq!(queue.expiring, queue.wheel.len());
+}
+
+#[test]
+fn a_purge_leaves_nothing_that_rests() {
+    let policy = QueuePolicy {
+        retry: RetryPolicy {
+            backoff: Backoff::Fixed {
+                delay_ms: 3_600_000,
+            },
+            ..RetryPolicy::default()
+        },
+        ..QueuePolicy::default()
+    };
+    let (mut queue, mut effects) = queue(policy, MILLION);
+    look(&mut queue, &mut effects, &plain);
+    receive(&mut queue, &mut effects);
+    queue.expire(ms(30_000), &mut effects);
+    assert_eq!((queue.resting.len(), queue.wheel.len()), (1, 1));
+    assert_eq!(
+        queue.purge(ms(30_000), &mut effects),
+        MILLION as u64,
+        "what rests is purged too"
+    );
+    assert_eq!((queue.resting.len(), queue.wheel.len()), (0, 0));
 }
 
 /// However long the backlog, a queue with order by key knows no more than its window.

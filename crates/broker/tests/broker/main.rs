@@ -18,6 +18,7 @@ mod publish;
 mod queue_dedup;
 mod queue_faults;
 mod queue_length;
+mod queue_reads;
 mod queues;
 mod restart;
 mod retention;

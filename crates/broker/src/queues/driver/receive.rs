@@ -13,9 +13,7 @@ use super::cell::Waiting;
 use super::read::{Found, Message, read, read_at_once};
 use crate::error::BrokerError;
 use crate::queues::error::QueueError;
-use crate::queues::ids::{
-    ConsumerId, LeaseNumber, PartitionIndex, Receipt, ReceiptText, RequestToken,
-};
+use crate::queues::ids::{ConsumerId, PartitionIndex, Receipt, ReceiptText, RequestToken};
 use crate::queues::machine::{Delivery, Effects, Part, Patience, Queue, Receive};
 use crate::queues::policy::Access;
 use crate::streams::Held;
@@ -147,13 +145,14 @@ impl QueueHandle {
         let mut received = Vec::with_capacity(delivery.count() as usize);
         let mut held = Held::default();
         let mut left_bytes = QUEUE_RECEIVE_BYTES_MAX;
-        for part in &delivery.parts {
+        let mut unread = Vec::new();
+        for (index, offsets) in neighbours(&delivery.parts) {
             let partition = topic
-                .partition(part.partition)
+                .partition(index)
                 .ok_or(BrokerError::UnknownPartition)?;
-            let offsets: Vec<Offset> = part.run.offsets().collect();
+            let receipt = |offset| Receipt::new(delivery.lease, index, offset);
             if left_bytes == 0 {
-                self.undelivered(delivery.lease, part.partition, &offsets);
+                unread.extend(offsets.into_iter().map(receipt));
                 continue;
             }
             // Who holds memory does not wait for more: two such would wait for each other.
@@ -163,44 +162,38 @@ impl QueueHandle {
             } else {
                 read_at_once(&self.broker, &partition, &offsets, left_bytes).await?
             };
-            self.skip_damaged(part.partition, &records.damaged);
-            self.undelivered(
-                delivery.lease,
-                part.partition,
-                &offsets[records.found.len()..],
-            );
-            left_bytes = if records.found.len() < offsets.len() {
-                0
-            } else {
+            self.skip_damaged(index, &records.damaged);
+            let rest = &offsets[records.found.len()..];
+            unread.extend(rest.iter().copied().map(receipt));
+            left_bytes = if rest.is_empty() {
                 left_bytes.saturating_sub(records.size_bytes)
+            } else {
+                0
             };
             held.merge(records.held);
             let (mut gone, mut damaged) = (Vec::new(), Vec::new());
             for (offset, found) in records.found {
-                let receipt = Receipt::new(delivery.lease, part.partition, offset);
                 match found {
                     Found::Gone => gone.push(offset),
-                    Found::Undecodable(_) => damaged.push(receipt),
-                    Found::Record(record) => {
-                        let place = (part.partition, offset);
-                        received.push(Received {
-                            receipt,
-                            message: Message::new(&topic, part.partition, record),
-                            attempts: attempts.get(&place).copied().unwrap_or(1).into(),
-                            deadline: delivery.deadline,
-                        });
-                    }
+                    Found::Undecodable(_) => damaged.push(receipt(offset)),
+                    Found::Record(record) => received.push(Received {
+                        receipt: receipt(offset),
+                        message: Message::new(&topic, index, record),
+                        attempts: attempts.get(&(index, offset)).copied().unwrap_or(1).into(),
+                        deadline: delivery.deadline,
+                    }),
                 }
             }
-            self.set_aside(part, &gone, &damaged);
+            self.set_aside(index, &gone, &damaged);
         }
+        self.undelivered(&unread);
         Ok((received, held))
     }
 
-    fn set_aside(&self, part: &Part, gone: &[Offset], damaged: &[Receipt]) {
+    fn set_aside(&self, index: PartitionIndex, gone: &[Offset], damaged: &[Receipt]) {
         if !gone.is_empty() {
             self.change(|machine, now, effects| {
-                machine.gone(part.partition, gone, now, effects);
+                machine.gone(index, gone, now, effects);
             });
         }
         if !damaged.is_empty() {
@@ -218,16 +211,12 @@ impl QueueHandle {
         }
     }
 
-    /// Nobody got these records of a delivery: they go back, and the attempt does not count.
-    fn undelivered(&self, lease: LeaseNumber, index: PartitionIndex, offsets: &[Offset]) {
-        if offsets.is_empty() {
-            return;
+    /// Nobody got these records of a delivery: they go back, and the attempt does not count. All at once: each time the lease
+    /// is written down anew.
+    fn undelivered(&self, receipts: &[Receipt]) {
+        if !receipts.is_empty() {
+            self.change(|machine, now, effects| machine.undelivered(receipts, now, effects));
         }
-        let receipts = offsets.iter();
-        let receipts: Vec<_> = receipts
-            .map(|offset| Receipt::new(lease, index, *offset))
-            .collect();
-        self.change(|machine, now, effects| machine.undelivered(&receipts, now, effects));
     }
 
     /// The same of records that were sent for a request, which may get others instead if it stands.
@@ -247,6 +236,24 @@ impl QueueHandle {
         let receipts: Vec<_> = receipts.collect();
         self.undelivered_to(delivery.token, &receipts);
     }
+}
+
+/// What is read together: parts of one partition that follow each other, as batches may reach over several.
+fn neighbours(parts: &[Part]) -> Vec<(PartitionIndex, Vec<Offset>)> {
+    let mut together: Vec<(PartitionIndex, Vec<Offset>)> = Vec::new();
+    for part in parts {
+        let offsets = part.run.offsets();
+        match together.last_mut() {
+            Some((index, before))
+                if *index == part.partition
+                    && before.last() < part.run.offsets().next().as_ref() =>
+            {
+                before.extend(offsets);
+            }
+            _ => together.push((part.partition, offsets.collect())),
+        }
+    }
+    together
 }
 
 impl Drop for Request<'_> {

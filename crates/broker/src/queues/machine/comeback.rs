@@ -34,10 +34,18 @@ impl Queue {
         let Some(lease) = self.close_lease(slot, effects) else {
             return 0;
         };
+        // Retention and compaction may have ended some meanwhile.
+        let open = |part: &Part| {
+            let partition = &self.partitions[part.partition as usize];
+            let words = words_of_part(part);
+            let open = words.map(|(chunk, word, mask)| mask & !partition.done(chunk, word));
+            open.map(u64::count_ones).sum::<u32>()
+        };
+        let left = lease.parts.iter().map(open).sum();
         for part in &lease.parts {
             self.come_back(part, (lease.number, lease.granted), delay_ms, now, effects);
         }
-        lease.left
+        left
     }
 
     /// Delivered records that are not done: they rest and are delivered again, or are dead if that was the last time.

@@ -36,6 +36,13 @@ impl Bucket {
         self.thousandths = self.thousandths.saturating_sub(u64::from(records) * TOKEN);
     }
 
+    /// Records that were delivered reached nobody.
+    pub(crate) fn give_back(&mut self, records: u32) {
+        // There is no more than fits: see [`Self::allowance`].
+        let tokens = u64::from(records) * TOKEN;
+        self.thousandths = self.thousandths.saturating_add(tokens);
+    }
+
     /// When there will be a token again.
     pub(crate) fn next_token(&self, policy: RatePolicy, now: TimestampMs) -> TimestampMs {
         let missing = TOKEN.saturating_sub(self.thousandths);

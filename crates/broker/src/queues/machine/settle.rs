@@ -3,12 +3,13 @@
 use millstream_record::TimestampMs;
 use smallvec::SmallVec;
 
+use super::bits::ones;
 use super::effect::Effects;
 use super::flow::{Fate, Word, word_of};
 use super::leases::{Holding, Lease};
 use super::receipts::{Claim, ReceiptError};
 use super::receive::words_of_part;
-use super::run::{Part, Run, gather};
+use super::run::{Part, Run, gather, offset_at};
 use super::write::{LeaseImage, Write};
 use super::{Queue, later};
 use crate::queues::ids::{LeaseNumber, PartitionIndex, Receipt};
@@ -134,7 +135,7 @@ impl Queue {
                 continue;
             };
             let (word, priority) = (word_of(receipt.offset), holding.priority);
-            self.make_ready(receipt.partition, word, priority, now, effects);
+            self.take_back((receipt.partition, priority), word, now, effects);
             if slots.last() != Some(&slot) {
                 slots.push(slot);
             }
@@ -149,6 +150,31 @@ impl Queue {
             }
         }
         self.conclude(now, effects);
+    }
+
+    /// Records of one word reached nobody after all: they are ready, and were never delivered.
+    fn take_back(
+        &mut self,
+        (index, priority): (PartitionIndex, u8),
+        (chunk, word, mask): Word,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
+        let partition = &self.partitions[index as usize];
+        let open = mask & !partition.done(chunk, word);
+        let redelivered = if partition.history.is_empty() {
+            0
+        } else {
+            let offsets = ones(open).map(|bit| offset_at(chunk, word as u32 * 64 + bit));
+            offsets
+                .filter(|offset| partition.history.at(*offset).is_some())
+                .count()
+        };
+        let totals = &mut self.totals;
+        totals.delivered = totals.delivered.saturating_sub(open.count_ones().into());
+        totals.redelivered = totals.redelivered.saturating_sub(redelivered as u64);
+        self.bucket.give_back(open.count_ones());
+        self.make_ready(index, (chunk, word, open), priority, now, effects);
     }
 
     /// Records are hopeless: to the dead letters with them, however often they were tried.
@@ -192,7 +218,11 @@ impl Queue {
         let deadline = later(now, visibility_ms);
         let mut group = Group::default();
         for receipt in receipts {
-            let held = self.take_held(receipt);
+            let mut held = self.take_held(receipt);
+            if held.is_err() && group.holds(receipt) {
+                self.hold_until(std::mem::take(&mut group), deadline, effects);
+                held = self.take_held(receipt);
+            }
             answers.push(held.map(|_| ()));
             let Ok((slot, holding)) = held else { continue };
             if !group.takes(slot) {
@@ -305,6 +335,14 @@ impl Neighbours {
 impl Group {
     fn takes(&self, slot: u32) -> bool {
         self.of.is_none_or(|(of, ..)| of == slot)
+    }
+
+    fn holds(&self, receipt: &Receipt) -> bool {
+        self.of
+            .is_some_and(|(_, number, _)| number == receipt.lease)
+            && self.parts.iter().any(|part| {
+                part.partition == receipt.partition && part.run.contains(receipt.offset)
+            })
     }
 
     fn add(&mut self, slot: u32, holding: &Holding, receipt: &Receipt) {

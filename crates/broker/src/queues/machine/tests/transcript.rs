@@ -17,6 +17,7 @@
 //! > nack 1.1 0:0 [after=100|now]             else as the policy says
 //! > reject 1.1 0:0
 //! > extend 1.1 0:0 for=1000
+//! > undelivered 1.1 0:0                      of lease 1.1, these reached nobody
 //! > gone a                                   the consumer a is gone
 //! > wait 5000                                time passes, and every deadline in it
 //! > bury 1                                   the dead letters of job 1 are appended
@@ -145,6 +146,10 @@ impl Stage {
                 tell(&self.queue.cancel(token, now, &mut effects), out);
             }
             "ack" | "nack" | "reject" | "extend" => self.settle(words, &mut effects, out),
+            "undelivered" => {
+                let receipts = receipts(words);
+                self.queue.undelivered(&receipts, now, &mut effects);
+            }
             "gone" => self
                 .queue
                 .consumer_gone(consumer(words.plain[1]), now, &mut effects),
@@ -268,12 +273,7 @@ impl Stage {
     }
 
     fn settle(&mut self, words: &Words<'_>, effects: &mut Effects, out: &mut String) {
-        let lease = lease_of(words.plain[1]);
-        let receipts: Vec<Receipt> = words.plain[2..]
-            .iter()
-            .flat_map(|word| offsets_of(word))
-            .map(|(partition, offset)| Receipt::new(lease, partition, offset))
-            .collect();
+        let receipts = receipts(words);
         let (now, mut answers) = (ms(self.now), Answers::new());
         match words.plain[0] {
             "ack" => self.queue.ack(&receipts, now, &mut answers, effects),
@@ -370,6 +370,15 @@ fn tell(what: &dyn std::fmt::Debug, out: &mut String) {
 
 fn consumer(name: &str) -> ConsumerId {
     ConsumerId(name.bytes().map(u64::from).sum())
+}
+
+/// Of a lease, and places in it.
+fn receipts(words: &Words<'_>) -> Vec<Receipt> {
+    let lease = lease_of(words.plain[1]);
+    let places = words.plain[2..].iter().flat_map(|word| offsets_of(word));
+    places
+        .map(|(partition, offset)| Receipt::new(lease, partition, offset))
+        .collect()
 }
 
 fn lease_of(word: &str) -> LeaseNumber {

@@ -5,6 +5,8 @@
 //! 0 are due in the same millisecond, and everything on a level is ahead of the wheel's time. When the time reaches a
 //! slot of a higher level, its timers move down. Inserting and cancelling take constant time, finding the next slot
 //! takes a look at one word a level; a level takes memory only while something lies on it, so a quiet wheel is small.
+//! Timers that are due in the same millisecond lie in the same slot from the beginning to the end, in the order in which
+//! they were set.
 //!
 //! A pure structure: time is handed in.
 
@@ -43,6 +45,7 @@ struct Level {
     /// A bit for each slot that holds something.
     occupied: u64,
     heads: [Option<TimerId>; SLOTS],
+    tails: [Option<TimerId>; SLOTS],
 }
 
 #[derive(Debug)]
@@ -110,7 +113,7 @@ impl<T> Wheel<T> {
     }
 
     /// Takes out the next timer that is due at `now`, with the time it was due at. Timers of the same millisecond come
-    /// in no particular order.
+    /// in the order in which they were set.
     pub fn pop_due(&mut self, now: TimestampMs) -> Option<(TimestampMs, T)> {
         let now = ms(now);
         loop {
@@ -212,16 +215,18 @@ impl<T> Wheel<T> {
             Box::new(Level {
                 occupied: 0,
                 heads: [None; SLOTS],
+                tails: [None; SLOTS],
             })
         });
-        let next = slots.heads[slot].replace(id);
+        let previous = slots.tails[slot].replace(id);
         slots.occupied |= 1 << slot;
-        if let Some(next) = next {
-            self.node_mut(next).previous = Some(id);
+        match previous {
+            Some(previous) => self.node_mut(previous).next = Some(id),
+            None => slots.heads[slot] = Some(id),
         }
         let node = self.node_mut(id);
-        node.previous = None;
-        node.next = next;
+        node.previous = previous;
+        node.next = None;
     }
 
     fn unlink(&mut self, id: TimerId) {
@@ -236,13 +241,17 @@ impl<T> Wheel<T> {
         }
         if let Some(previous) = previous {
             self.node_mut(previous).next = next;
-            return;
         }
         let Some(slots) = &mut self.levels[level] else {
             return;
         };
-        slots.heads[slot] = next;
+        if previous.is_none() {
+            slots.heads[slot] = next;
+        }
         if next.is_none() {
+            slots.tails[slot] = previous;
+        }
+        if previous.is_none() && next.is_none() {
             slots.occupied &= !(1 << slot);
             if slots.occupied == 0 {
                 self.levels[level] = None;

@@ -26,6 +26,9 @@ pub(super) fn check_policy(policy: &QueuePolicy) -> Result<(), QueueError> {
     if policy.in_flight_max == Some(0) {
         return invalid("in_flight_max is at least 1; pause the queue to deliver nothing");
     }
+    if policy.length.is_some_and(|length| length.records_max == 0) {
+        return invalid("length.records_max is at least 1; delete a queue that is to hold nothing");
+    }
     if policy.dead_letter_expired && !policy.dead_letters {
         return invalid("dead_letter_expired needs dead_letters");
     }
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name_and_with_its_bound() {
-        let bounds: [(Change, &str); 14] = [
+        let bounds: [(Change, &str); 15] = [
             (
                 |policy| policy.window_records = 0,
                 "window_records is at least 1",
@@ -139,6 +142,15 @@ mod tests {
             (
                 |policy| policy.in_flight_max = Some(0),
                 "in_flight_max is at least 1; pause the queue to deliver nothing",
+            ),
+            (
+                |policy| {
+                    policy.length = Some(LengthPolicy {
+                        records_max: 0,
+                        overflow: Overflow::Refuse,
+                    });
+                },
+                "length.records_max is at least 1; delete a queue that is to hold nothing",
             ),
             (
                 |policy| policy.dead_letter_expired = true,

@@ -112,6 +112,7 @@ struct KeysSchema {
 #[serde(deny_unknown_fields)]
 struct LengthSchema {
     /// Messages that are not finished, those that are held included.
+    #[schema(minimum = 1)]
     records_max: u64,
     /// What happens beyond.
     overflow: OverflowSchema,

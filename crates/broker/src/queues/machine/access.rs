@@ -64,9 +64,10 @@ impl Queue {
                 last_seen: now,
             });
         }
+        // The end of what it holds is an event of its own.
         if let Some(active) = self.active
             && self.waiting.len() > 0
-            && !self.waiting.has(active.consumer)
+            && !self.is_busy(active)
         {
             let review = self.idle_from(active).max(now.saturating_add(1));
             self.set_once(review, Timer::Idle);
@@ -83,12 +84,25 @@ impl Queue {
         }
     }
 
+    /// A consumer held something until now.
+    pub(super) fn see_until(&mut self, consumer: ConsumerId, now: TimestampMs) {
+        if let Some(active) = &mut self.active
+            && active.consumer == consumer
+        {
+            active.last_seen = active.last_seen.max(now);
+        }
+    }
+
     fn retire_idle(&mut self, now: TimestampMs) {
         let Some(active) = self.active else { return };
-        let is_busy = self.waiting.has(active.consumer) || self.leases.are_held_by(active.consumer);
-        if !is_busy && self.idle_from(active) <= now {
+        if !self.is_busy(active) && self.idle_from(active) <= now {
             self.active = None;
         }
+    }
+
+    /// Whether it waits for something or holds something.
+    fn is_busy(&self, active: Active) -> bool {
+        self.waiting.has(active.consumer) || self.leases.are_held_by(active.consumer)
     }
 
     fn idle_from(&self, active: Active) -> TimestampMs {

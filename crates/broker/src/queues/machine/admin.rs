@@ -87,6 +87,7 @@ impl Queue {
         if !self.policy.deduplicates() {
             self.dedup.clear(&mut effects.writes);
         }
+        self.plan_to_forget_ids(now);
         if !self.policy.dead_letters {
             self.discard_dying(now, effects);
         }

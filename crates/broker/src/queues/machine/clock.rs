@@ -33,7 +33,7 @@ impl Queue {
     }
 
     fn fire(&mut self, timer: Timer, now: TimestampMs, effects: &mut Effects) {
-        self.once.retain(|once| *once != timer);
+        self.once.retain(|once| once.timer != timer);
         match timer {
             Timer::Lease(slot) => {
                 let left = self.end_lease(slot, None, now, effects);

@@ -31,7 +31,7 @@ impl Queue {
         now: TimestampMs,
         effects: &mut Effects,
     ) -> u32 {
-        let Some(lease) = self.close_lease(slot, effects) else {
+        let Some(lease) = self.close_lease(slot, now, effects) else {
             return 0;
         };
         // Retention and compaction may have ended some meanwhile.

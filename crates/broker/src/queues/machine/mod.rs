@@ -72,7 +72,7 @@ use self::slab::Slab;
 use self::waiting::Waiting;
 use super::ids::{JobId, LeaseNumber, PartitionIndex, RequestToken};
 use super::policy::QueuePolicy;
-use super::wheel::Wheel;
+use super::wheel::{TimerId, Wheel};
 
 pub use self::admin::Browsed;
 pub(crate) use self::bits::BlockBits;
@@ -124,7 +124,15 @@ pub struct Queue {
     random: u64,
     totals: Totals,
     /// The timers that are set at most once, as far as they are.
-    once: SmallVec<[Timer; 4]>,
+    once: SmallVec<[Once; 4]>,
+}
+
+/// A timer that is set at most once.
+#[derive(Clone, Copy, Debug)]
+struct Once {
+    timer: Timer,
+    due: TimestampMs,
+    id: TimerId,
 }
 
 /// What all partitions together have.
@@ -230,12 +238,18 @@ impl Queue {
         }
     }
 
-    /// Sets a timer of which there is at most one.
+    /// Sets a timer of which there is at most one: of two times the earlier counts.
     fn set_once(&mut self, due: TimestampMs, timer: Timer) {
-        if !self.once.contains(&timer) {
-            self.once.push(timer);
-            self.wheel.insert(due, timer);
+        let set = self.once.iter().position(|once| once.timer == timer);
+        if let Some(at) = set {
+            if self.once[at].due <= due {
+                return;
+            }
+            let later = self.once.swap_remove(at);
+            self.wheel.cancel(later.id);
         }
+        let id = self.wheel.insert(due, timer);
+        self.once.push(Once { timer, due, id });
     }
 
     fn number(&mut self, now: TimestampMs) -> u64 {

@@ -1,6 +1,6 @@
 //! What a receipt is worth.
 
-use millstream_record::Offset;
+use millstream_record::{Offset, TimestampMs};
 
 use super::Queue;
 use super::effect::Effects;
@@ -39,11 +39,12 @@ impl Queue {
     pub(super) fn claim(
         &mut self,
         receipt: &Receipt,
+        now: TimestampMs,
         effects: &mut Effects,
     ) -> Result<Claim, ReceiptError> {
         match self.take_held(receipt) {
             Ok((slot, holding)) => {
-                self.drop_if_empty(slot, effects);
+                self.drop_if_empty(slot, now, effects);
                 Ok(Claim::Held(holding))
             }
             Err(ReceiptError::Lapsed) => Ok(Claim::Lapsed),

@@ -55,11 +55,11 @@ impl Queue {
         // Neighbours are finished together, a word at a time.
         let mut done = Neighbours::default();
         for receipt in receipts {
-            let mut claim = self.claim(receipt, effects);
+            let mut claim = self.claim(receipt, now, effects);
             if !matches!(claim, Ok(Claim::Held(_))) && done.words.is_some() {
                 // What was said before in the same breath counts.
                 self.finish_neighbours(&mut done, now, effects);
-                claim = self.claim(receipt, effects);
+                claim = self.claim(receipt, now, effects);
             }
             answers.push(claim.map(|_| ()));
             if claim.is_ok() && !done.add(receipt) {
@@ -80,7 +80,7 @@ impl Queue {
     ) -> u32 {
         let mut count = 0;
         for slot in self.leases.pieces(number) {
-            let Some(lease) = self.drop_lease(slot, effects) else {
+            let Some(lease) = self.drop_lease(slot, now, effects) else {
                 continue;
             };
             for part in &lease {
@@ -146,7 +146,7 @@ impl Queue {
                     // Nothing else says that the lease does not hold them any more.
                     effects.writes.push(Write::Lease(lease.image()));
                 }
-                _ => self.drop_if_empty(slot, effects),
+                _ => self.drop_if_empty(slot, now, effects),
             }
         }
         self.conclude(now, effects);
@@ -186,7 +186,7 @@ impl Queue {
         effects: &mut Effects,
     ) {
         for receipt in receipts {
-            let claim = self.claim(receipt, effects);
+            let claim = self.claim(receipt, now, effects);
             answers.push(claim.map(|_| ()));
             let Ok(claim) = claim else { continue };
             let (priority, held) = match claim {
@@ -238,15 +238,22 @@ impl Queue {
     pub(super) fn drop_lease(
         &mut self,
         slot: u32,
+        now: TimestampMs,
         effects: &mut Effects,
     ) -> Option<SmallVec<[Part; 1]>> {
         self.wheel.cancel(self.leases.get(slot)?.timer);
-        Some(self.close_lease(slot, effects)?.parts)
+        Some(self.close_lease(slot, now, effects)?.parts)
     }
 
     /// Takes a piece of a lease off the books, whose timer is no longer set.
-    pub(super) fn close_lease(&mut self, slot: u32, effects: &mut Effects) -> Option<Lease> {
+    pub(super) fn close_lease(
+        &mut self,
+        slot: u32,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) -> Option<Lease> {
         let lease = self.leases.remove(slot)?;
+        self.see_until(lease.consumer, now);
         effects.writes.push(Write::DropLease {
             number: lease.number,
             piece: lease.piece,
@@ -265,9 +272,9 @@ impl Queue {
         }
     }
 
-    pub(super) fn drop_if_empty(&mut self, slot: u32, effects: &mut Effects) {
+    pub(super) fn drop_if_empty(&mut self, slot: u32, now: TimestampMs, effects: &mut Effects) {
         if self.leases.get(slot).is_some_and(|lease| lease.left == 0) {
-            self.drop_lease(slot, effects);
+            self.drop_lease(slot, now, effects);
         }
     }
 
@@ -285,7 +292,7 @@ impl Queue {
         for part in &group.parts {
             self.come_back(part, (number, granted), delay_ms, now, effects);
         }
-        self.drop_if_empty(slot, effects);
+        self.drop_if_empty(slot, now, effects);
     }
 
     fn hold_until(&mut self, group: Group, deadline: TimestampMs, effects: &mut Effects) {

@@ -84,6 +84,19 @@ impl Queue {
         }
     }
 
+    /// After a restart whoever holds something is the active one still. One who holds nothing is forgotten.
+    pub(super) fn reinstate(&mut self, now: TimestampMs) {
+        if self.policy.access == Access::Shared {
+            return;
+        }
+        let holder = self.leases.last_holder();
+        let holder = holder.filter(|holder| *holder != ConsumerId::UNNAMED);
+        self.active = holder.map(|consumer| Active {
+            consumer,
+            last_seen: now,
+        });
+    }
+
     /// A consumer held something until now.
     pub(super) fn see_until(&mut self, consumer: ConsumerId, now: TimestampMs) {
         if let Some(active) = &mut self.active

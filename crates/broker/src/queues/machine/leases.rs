@@ -180,6 +180,13 @@ impl Leases {
         held.next().is_some()
     }
 
+    /// Who holds something that was delivered last.
+    pub(crate) fn last_holder(&self) -> Option<ConsumerId> {
+        let held = self.slots.iter().filter(|lease| lease.left > 0);
+        held.max_by_key(|lease| lease.number)
+            .map(|lease| lease.consumer)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

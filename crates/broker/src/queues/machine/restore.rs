@@ -79,6 +79,7 @@ impl Queue {
         }
         queue.dedup.loaded(&mut effects.writes);
         queue.load_leases(leases);
+        queue.reinstate(now);
         queue.rest_again(now);
         for (index, start) in (0..).zip(starts) {
             queue.whet(index);

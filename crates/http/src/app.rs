@@ -71,7 +71,7 @@ impl App {
 
     /// A number for a consumer of queues that nobody else has.
     pub(crate) fn next_consumer(&self) -> ConsumerId {
-        ConsumerId(self.last_consumer.fetch_add(1, Ordering::Relaxed) + 1)
+        ConsumerId::of_connection(self.last_consumer.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The broker's time, in milliseconds since the epoch.

@@ -12,13 +12,31 @@ pub struct QueueId(pub u64);
 /// A partition of the queue's topic: its index, counted from 0.
 pub type PartitionIndex = u32;
 
-/// Somebody who receives. The caller's number: of a connection's channel, or a hash of a name that outlives connections.
+/// Somebody who receives: a connection, or a name that outlives connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerId(pub u64);
 
 impl ConsumerId {
     /// Stands for all who do not say who they are. Queues that have one consumer at a time refuse them.
     pub const UNNAMED: Self = Self(u64::MAX);
+
+    /// What the numbers of connections have, and hashes of names have not.
+    const OF_CONNECTION: u64 = 1 << 63;
+
+    /// A connection, by a number that no other has, nor had before a restart. It is gone when the server ends.
+    pub const fn of_connection(number: u64) -> Self {
+        Self(number | Self::OF_CONNECTION)
+    }
+
+    /// A name, by its hash.
+    pub(crate) const fn of_name(hash: u64) -> Self {
+        Self(hash & !Self::OF_CONNECTION)
+    }
+
+    /// Whether it is gone when the server ends.
+    pub(crate) fn is_connection(self) -> bool {
+        self.0 & Self::OF_CONNECTION != 0 && self != Self::UNNAMED
+    }
 }
 
 /// Stands for a receive that waits for its answer.

@@ -307,6 +307,6 @@ impl From<&str> for ConsumerId {
         use std::hash::Hasher;
         let mut hasher = siphasher::sip::SipHasher13::new();
         hasher.write(name.as_bytes());
-        Self(hasher.finish())
+        Self::of_name(hasher.finish())
     }
 }

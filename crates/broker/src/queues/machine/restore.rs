@@ -1,7 +1,7 @@
 //! A queue that begins, and a queue made from what was written down.
 //!
 //! What is written down is what is finished, what is leased and what came back. Everything else is found by looking at
-//! the log again from the low-water mark.
+//! the log again from the low-water mark. Leases of connections have ended with them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Queue {
             partition.loaded(&mut effects.writes);
         }
         queue.dedup.loaded(&mut effects.writes);
-        queue.load_leases(leases);
+        queue.load_leases(leases, now, effects);
         queue.reinstate(now);
         queue.rest_again(now);
         for (index, start) in (0..).zip(starts) {
@@ -165,7 +165,12 @@ impl Queue {
     }
 
     /// Takes leases over. The later piece of a lease counts, and the later lease.
-    fn load_leases(&mut self, mut leases: Vec<LeaseImage>) {
+    fn load_leases(
+        &mut self,
+        mut leases: Vec<LeaseImage>,
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
         leases.sort_by_key(|image| std::cmp::Reverse((image.number, image.piece)));
         for image in &mut leases {
             let held: SmallVec<[Part; 1]> = image
@@ -173,6 +178,10 @@ impl Queue {
                 .iter()
                 .filter_map(|part| self.still_held(part, image.number))
                 .collect();
+            if image.consumer.is_connection() {
+                self.came_back(image, &held, now, effects);
+                continue;
+            }
             for part in &held {
                 for (chunk, word, mask) in words_of_part(part) {
                     self.partitions[part.partition as usize].lease(chunk, word, mask);
@@ -182,10 +191,31 @@ impl Queue {
             image.parts = held;
         }
         // One that has nothing left is kept until its deadline, which takes it off the books.
+        leases.retain(|image| !image.consumer.is_connection());
         for image in leases.into_iter().rev() {
             debug_assert!(image.number < self.last_lease.next(), "incarnations rise");
             self.hold(image);
         }
+    }
+
+    /// What a connection held when the server ended: it came back then, and is delivered to others as soon as it is looked
+    /// at.
+    fn came_back(
+        &mut self,
+        image: &LeaseImage,
+        held: &[Part],
+        now: TimestampMs,
+        effects: &mut Effects,
+    ) {
+        for part in held {
+            for kin in self.kin(part, image.granted) {
+                self.remember(&kin, image.number, now, effects);
+            }
+        }
+        effects.writes.push(Write::DropLease {
+            number: image.number,
+            piece: image.piece,
+        });
     }
 
     /// What of a part is neither finished, nor came back from this lease, nor is held by a later one.

@@ -108,6 +108,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..60)
 }
 
+/// One of them is a connection.
+fn consumer_id(number: u64) -> ConsumerId {
+    match number {
+        2 => ConsumerId::of_connection(2),
+        other => ConsumerId(other),
+    }
+}
+
 struct Stage {
     queue: Queue,
     policy: QueuePolicy,
@@ -173,7 +181,7 @@ impl Stage {
             }
             Event::Gone { consumer } => {
                 self.queue
-                    .consumer_gone(ConsumerId(consumer), now, &mut effects);
+                    .consumer_gone(consumer_id(consumer), now, &mut effects);
             }
             Event::Wait { duration_ms } => return self.wait(duration_ms),
             Event::Policy { policy } => {
@@ -225,7 +233,7 @@ impl Stage {
         let until = Patience::Until(ms(self.now + 300));
         let request = Receive {
             token: RequestToken(self.tokens),
-            consumer: ConsumerId(consumer),
+            consumer: consumer_id(consumer),
             max,
             visibility_ms: 400,
             patience: credit.map_or(until, |credit| Patience::Standing { credit }),

@@ -18,6 +18,7 @@ pub(super) enum Now {
     Leased {
         lease: LeaseNumber,
         until: i64,
+        by_connection: bool,
     },
     Resting {
         until: i64,
@@ -169,6 +170,7 @@ impl Model {
                 item.now = Now::Leased {
                     lease: delivery.lease,
                     until: delivery.deadline.get(),
+                    by_connection: delivery.consumer.is_connection(),
                 };
                 let attempts = item.attempts + 1;
                 let told = delivery
@@ -299,10 +301,24 @@ impl Model {
         }
     }
 
-    /// The process ends. What was on its way to the dead letters is not there: it starts over, unless it had its last
-    /// attempt.
+    /// The process ends, and all connections with it. What was on its way to the dead letters is not there: it starts over,
+    /// unless it had its last attempt.
     pub(super) fn crash(&mut self, now: i64) {
         let retry = self.policy.retry;
+        let of_connections = self.items.iter().filter(|(_, item)| {
+            matches!(
+                item.now,
+                Now::Leased {
+                    by_connection: true,
+                    ..
+                }
+            )
+        });
+        let of_connections: Vec<Place> = of_connections.map(|(place, _)| *place).collect();
+        for place in of_connections {
+            self.items.get_mut(&place).unwrap().overdue = false;
+            self.come_back(place, Some(0), now);
+        }
         for item in self.items.values_mut() {
             let is_over = item.expires.is_some_and(|expires| expires <= now);
             item.overdue = false;

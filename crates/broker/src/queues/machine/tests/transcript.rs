@@ -9,7 +9,8 @@
 //! > append 0 3 [priority=5] [key=k] [id=i] [delay=100] [ttl=100] [unwanted]
 //!                                            three records for partition 0; also: append 0 2 gap|control|damaged
 //! > receive a max=2 [for=1000] [wait=500] [credit=5]
-//!                                            the consumer a wants records; with credit its request stands
+//!                                            the consumer a wants records; with credit its request stands. @a is a
+//!                                            connection
 //! > credit 1 5                               request #1 gets credit for five more
 //! > taken 1 2                                request #1 has taken two deliveries
 //! > cancel 1                                 request #1 no longer stands
@@ -369,7 +370,12 @@ fn tell(what: &dyn std::fmt::Debug, out: &mut String) {
 }
 
 fn consumer(name: &str) -> ConsumerId {
-    ConsumerId(name.bytes().map(u64::from).sum())
+    let number = name.bytes().map(u64::from).sum();
+    if name.starts_with('@') {
+        ConsumerId::of_connection(number)
+    } else {
+        ConsumerId(number)
+    }
 }
 
 /// Of a lease, and places in it.

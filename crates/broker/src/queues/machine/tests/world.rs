@@ -68,7 +68,10 @@ impl World {
         self.tokens += 1;
         let request = Receive {
             token: RequestToken(self.tokens),
-            consumer: ConsumerId(self.tokens % 3),
+            consumer: match self.tokens % 3 {
+                0 => ConsumerId::of_connection(0),
+                other => ConsumerId(other),
+            },
             max,
             visibility_ms,
             patience: Patience::Until(ms(self.now + wait_ms)),

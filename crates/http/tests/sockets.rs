@@ -524,22 +524,24 @@ async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
     drop(slow);
 }
 
-#[tokio::test]
-async fn messages_that_were_never_written_do_not_count_as_attempts() {
-    let served = Served::start().await;
+/// A client that does not read what it has subscribed to, behind which messages of the queue `q` wait.
+async fn stuck(served: &Served, visibility_ms: u64) -> Socket {
     served.topic("large", 1).await;
     served.topic("t", 1).await;
     let body = json!({"name": "q", "topic": "t", "from": "earliest",
         "policy": {"retry": {"attempts_max": 1}, "dead_letters": true}});
     let made = served.send("POST", "/v1/queues", &body.to_string()).await;
     assert_eq!(made.status, 201, "{made:?}");
-    let mut slow = Socket::open(&served).await;
+    let mut slow = Socket::open(served).await;
     slow.ask(json!({"type":"subscribe","subscription":"s","topics":["large"]}))
         .await;
-    slow.ask(json!({"type":"consume","subscription":"w","queue":"q","credit":100,"max":1}))
-        .await;
+    slow.ask(
+        json!({"type":"consume","subscription":"w","queue":"q","credit":100,"max":1,
+        "visibility_ms":visibility_ms}),
+    )
+    .await;
     // Nothing more fits into what the client does not read.
-    let mut socket = Socket::open(&served).await;
+    let mut socket = Socket::open(served).await;
     let value = "x".repeat(256 << 10);
     for _ in 0..80 {
         socket.publish("large", &[&value]).await;
@@ -550,7 +552,14 @@ async fn messages_that_were_never_written_do_not_count_as_attempts() {
         assert!(Instant::now() < deadline, "nothing is delivered");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    drop(slow);
+    slow
+}
+
+#[tokio::test]
+async fn messages_that_were_never_written_do_not_count_as_attempts() {
+    let served = Served::start().await;
+    drop(stuck(&served, 30_000).await);
+    let deadline = Instant::now() + Duration::from_secs(5);
     while served.open_messages("q").await["leased"] != 0 {
         assert!(Instant::now() < deadline, "nothing comes back");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -559,6 +568,28 @@ async fn messages_that_were_never_written_do_not_count_as_attempts() {
     assert_eq!((&depth["ready"], &depth["open"]), (&json!(3), &json!(3)));
     let queue = served.get("/v1/queues/q").await.ok();
     assert_eq!(queue["totals"]["dead_lettered"], 0, "{queue}");
+}
+
+#[tokio::test]
+async fn messages_whose_time_ends_before_they_are_written_do_not_count_as_attempts() {
+    let served = Served::start().await;
+    let mut slow = stuck(&served, 1_000).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let queue = served.get("/v1/queues/q").await.ok();
+    assert_eq!(queue["totals"]["timed_out"], 0, "{queue}");
+    // Once it reads it gets them, in time and for the first time.
+    let mut done = 0;
+    while done < 3 {
+        let frame = slow.next().await;
+        if frame["type"] == "message" {
+            assert_eq!(frame["message"]["attempts"], 1, "{frame}");
+            let receipts = receipts(&[frame["message"].clone()]);
+            let ack = json!({"type":"ack","queue":"q","receipts":receipts});
+            let results = slow.ask(ack).await["results"].clone();
+            assert_eq!(results, json!([{"ok":true}]));
+            done += 1;
+        }
+    }
 }
 
 #[tokio::test]

@@ -155,8 +155,9 @@ impl<T> Wheel<T> {
 
     /// Gives back the pages behind the last that holds something.
     fn give_back_pages(&mut self) {
-        let is_used = |page: &Box<[Node<T>]>| page.iter().any(|node| node.payload.is_some());
-        let used = self.pages.iter().rposition(is_used).map_or(0, |at| at + 1);
+        let mut pages = self.pages.iter();
+        let used = pages.rposition(|page| page.iter().any(|node| node.payload.is_some()));
+        let used = used.map_or(0, |at| at + 1);
         if used == self.pages.len() {
             return;
         }

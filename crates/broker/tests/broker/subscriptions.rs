@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use millstream_broker::queues::{
-    ConsumerId, QueueHandle, QueuePolicy, QueueSubscription, Received, Subscribe,
+    ConsumerId, QueueHandle, QueuePolicy, QueueSubscription, ReceiveSpec, Received, Subscribe,
 };
 use millstream_broker::streams::FetchPart;
 
-use super::queues::{dead, eventually, message, publish, queue_on, retrying, values};
+use super::queues::{ack, asking, dead, eventually, message, publish, queue_on, retrying, values};
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -190,4 +190,55 @@ async fn what_was_taken_and_reached_nobody_does_not_count() {
     queue.consumer_gone(ConsumerId(1));
     assert_eq!(queue.describe().unwrap().depth.ready, 2);
     assert!(dead(&server).await.is_empty());
+}
+
+/// What waits for a slow client may have to wait for long.
+#[tokio::test]
+async fn what_was_not_handed_on_when_its_time_ended_does_not_count() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    publish(&server, &topic, 2).await;
+    let mut slow = subscribe_for(&queue, 1, 2, 1_000);
+    let lease = take(&mut slow, 2).await[0].receipt.lease;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert!(!slow.link().handed(lease), "its time is over");
+    let described = queue.describe().unwrap();
+    assert_eq!((described.depth.ready, described.totals.timed_out), (2, 0));
+    slow.link().add_credit(2);
+    let taken = take(&mut slow, 2).await;
+    assert!(taken.iter().all(|one| one.attempts == 1));
+    assert!(slow.link().handed(taken[0].receipt.lease));
+    eventually("they had their attempt", async || {
+        dead(&server).await.len() == 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_connection_held_goes_to_others_when_the_server_starts_again() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, QueuePolicy::default()).await;
+    publish(&server, &topic, 3).await;
+    let connection = ConsumerId::of_connection(7);
+    let mut subscription = subscribe_for(&queue, connection.0, 2, 43_200_000);
+    let held = take(&mut subscription, 2).await;
+    let named = ReceiveSpec {
+        visibility_ms: 43_200_000,
+        ..asking(1, 5_000)
+    };
+    assert_eq!(values(&queue.receive(named).await.unwrap().0), ["2"]);
+    // Grants are not waited for: this is, and comes after them.
+    queue.pause().await.unwrap();
+    queue.resume().await.unwrap();
+
+    let crashed = server.crashed().await;
+    let queue = crashed.broker.queue("work").unwrap();
+    // Its receipts are good until somebody else gets the messages.
+    ack(&queue, &held[..1]).await;
+    let (received, _) = queue.receive(asking(10, 5_000)).await.unwrap();
+    assert_eq!(values(&received), ["1"]);
+    assert_eq!(received[0].attempts, 2);
+    assert_eq!(queue.describe().unwrap().depth.leased, 2);
 }

@@ -8,13 +8,9 @@ use super::QueueHandle;
 use super::cell::Waiting;
 use super::receive::{Received, Undelivered};
 use crate::queues::error::QueueError;
-use crate::queues::ids::{ConsumerId, Receipt, RequestToken};
-use crate::queues::machine::{Delivery, Patience, Receive};
+use crate::queues::ids::{ConsumerId, LeaseNumber, Receipt, RequestToken};
+use crate::queues::machine::{Delivery, Patience, Receive, VISIBILITY_MS_TO_BE_LATE};
 use crate::streams::Held;
-
-/// Records that come too late are passed over where consumers have at least so long. Those who have hardly any time would
-/// else get nothing at all.
-const VISIBILITY_MS_TO_BE_LATE: u64 = 1_000;
 
 /// A consumer that is to be sent records by and by.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +75,9 @@ impl QueueHandle {
 impl QueueSubscription {
     /// The next records; none when the queue is gone, or has to be subscribed to again.
     ///
+    /// All that come together are one lease. Whoever hands them on says so before the first, with [`SubscriptionLink::handed`];
+    /// until then nobody has seen them, and their time may end without counting as an attempt.
+    ///
     /// Dropping the future loses nothing: what it had begun to read goes back, and so does the credit for it.
     pub async fn next(&mut self) -> Option<Result<(Vec<Received>, Held), QueueError>> {
         loop {
@@ -130,6 +129,11 @@ impl SubscriptionLink {
         let token = self.token;
         self.queue
             .change(|machine, now, effects| machine.taken(token, deliveries, now, effects));
+    }
+
+    /// What came under a lease reaches the consumer from now on. Whether it may: once its time is over it belongs to others.
+    pub fn handed(&self, lease: LeaseNumber) -> bool {
+        self.queue.cell.state.lock().machine.handed(lease)
     }
 
     /// Records that the subscription brought reached nobody: they go back, the attempt does not count, and nor do they as

@@ -22,8 +22,8 @@ pub(super) struct Kin {
 }
 
 impl Queue {
-    /// A piece of a lease has ended without an answer for what it still holds. Its timer is no longer set. Says how many
-    /// records that were.
+    /// A piece of a lease has ended without an answer for what it still holds. Its timer is no longer set. Says for how many
+    /// records that was an attempt.
     pub(super) fn end_lease(
         &mut self,
         slot: u32,
@@ -34,6 +34,15 @@ impl Queue {
         let Some(lease) = self.close_lease(slot, now, effects) else {
             return 0;
         };
+        if !lease.handed {
+            for part in &lease.parts {
+                let place = (part.partition, part.priority);
+                for word in words_of_part(part) {
+                    self.take_back(place, word, now, effects);
+                }
+            }
+            return 0;
+        }
         // Retention and compaction may have ended some meanwhile.
         let open = |part: &Part| {
             let partition = &self.partitions[part.partition as usize];

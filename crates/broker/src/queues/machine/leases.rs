@@ -20,6 +20,8 @@ pub(crate) struct Lease {
     pub(crate) granted: TimestampMs,
     pub(crate) deadline: TimestampMs,
     pub(crate) timer: TimerId,
+    /// Whether the consumer may have got any of it.
+    pub(crate) handed: bool,
     /// Records that are still held.
     pub(crate) left: u32,
     pub(crate) parts: SmallVec<[Part; 1]>,
@@ -65,7 +67,7 @@ impl Leases {
     }
 
     /// Adds a lease, or a piece of one, with a timer for [`Self::next_slot`].
-    pub(crate) fn insert(&mut self, image: LeaseImage, timer: TimerId) {
+    pub(crate) fn insert(&mut self, image: LeaseImage, timer: TimerId, handed: bool) {
         let left = image.parts.iter().map(|part| part.run.count()).sum();
         let (number, consumer) = (image.number, image.consumer);
         let next_piece = self.by_number.get(&number).copied();
@@ -76,6 +78,7 @@ impl Leases {
             granted: image.granted,
             deadline: image.deadline,
             timer,
+            handed,
             left,
             parts: image.parts,
             next_piece,
@@ -86,6 +89,17 @@ impl Leases {
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Lease> {
         self.slots.get(slot)
+    }
+
+    /// The consumer gets it from now on. Whether it is there still.
+    pub(crate) fn hand(&mut self, number: LeaseNumber) -> bool {
+        let pieces = self.pieces(number);
+        for slot in &pieces {
+            if let Some(lease) = self.slots.get_mut(*slot) {
+                lease.handed = true;
+            }
+        }
+        !pieces.is_empty()
     }
 
     /// Takes a record out of its lease. Says which piece it was in, and what it was held by.

@@ -18,8 +18,8 @@
 //!
 //! Start with [`partition`], which knows the state of each record, then [`scan`] and [`sort`] (how records come in), [`receive`] and
 //! [`settle`] (how they go out), [`comeback`] (what happens to those that fail) and [`clock`]. [`flow`] is what all events
-//! share: moving records between states, and what follows from it. [`write`] is what is written down, [`restore`] the
-//! way back.
+//! share: moving records between states, and what follows from it; [`sweep`] tidies up behind them. [`write`] is what is
+//! written down, [`restore`] the way back.
 
 mod access;
 mod admin;
@@ -82,6 +82,7 @@ pub use self::ids_room::IdsRoom;
 pub use self::partition::RecordState;
 pub use self::receipts::ReceiptError;
 pub use self::receive::ReceiveRefused;
+pub(crate) use self::receive::VISIBILITY_MS_TO_BE_LATE;
 pub use self::restore::{PartitionBounds, Setup};
 pub use self::run::{Part, Run};
 pub use self::scan::{Content, ScannedBatch, ScannedRecord};

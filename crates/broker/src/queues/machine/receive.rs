@@ -13,6 +13,10 @@ use super::{Queue, Timer, later};
 use crate::queues::ids::{ConsumerId, LeaseNumber, RequestToken};
 use crate::queues::policy::Access;
 
+/// Whoever has at least so long is not delivered what comes too late to be of use: see [`Queue::handed`]. Those who have
+/// hardly any time would else get nothing at all.
+pub(crate) const VISIBILITY_MS_TO_BE_LATE: u64 = 1_000;
+
 /// Why a receive is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiveRefused {
@@ -77,6 +81,13 @@ impl Queue {
     ) {
         self.waiting.taken(token, deliveries);
         self.conclude(now, effects);
+    }
+
+    /// What was delivered to a standing request goes on to the consumer now. Whether it may: its time may be over.
+    ///
+    /// Until then nobody has seen it, so that it counts as no attempt should its time end.
+    pub fn handed(&mut self, lease: LeaseNumber) -> bool {
+        self.leases.hand(lease)
     }
 
     /// A request no longer stands. It will not be answered; whether it was waiting. Another consumer may have its turn.
@@ -287,7 +298,9 @@ impl Queue {
             deadline,
             parts: parts.clone(),
         };
-        self.hold(image.clone());
+        let waits_to_be_handed = matches!(request.patience, Patience::Standing { .. })
+            && request.visibility_ms >= VISIBILITY_MS_TO_BE_LATE;
+        self.hold(image.clone(), !waits_to_be_handed);
         effects.writes.push(Write::Lease(image));
         let delivery = Delivery {
             token: request.token,
@@ -303,12 +316,10 @@ impl Queue {
     }
 
     /// Keeps a lease, or a piece of one, until its deadline.
-    pub(super) fn hold(&mut self, image: LeaseImage) -> LeaseNumber {
-        let number = image.number;
+    pub(super) fn hold(&mut self, image: LeaseImage, handed: bool) {
         let timer = Timer::Lease(self.leases.next_slot());
         let timer = self.wheel.insert(image.deadline, timer);
-        self.leases.insert(image, timer);
-        number
+        self.leases.insert(image, timer, handed);
     }
 
     fn redelivered(&self, parts: &[Part]) -> Vec<Redelivered> {

@@ -194,7 +194,7 @@ impl Queue {
         leases.retain(|image| !image.consumer.is_connection());
         for image in leases.into_iter().rev() {
             debug_assert!(image.number < self.last_lease.next(), "incarnations rise");
-            self.hold(image);
+            self.hold(image, true);
         }
     }
 

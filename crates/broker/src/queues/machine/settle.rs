@@ -153,7 +153,7 @@ impl Queue {
     }
 
     /// Records of one word reached nobody after all: they are ready, and were never delivered.
-    fn take_back(
+    pub(super) fn take_back(
         &mut self,
         (index, priority): (PartitionIndex, u8),
         (chunk, word, mask): Word,
@@ -319,7 +319,7 @@ impl Queue {
             deadline,
             parts: group.parts,
         };
-        self.hold(image.clone());
+        self.hold(image.clone(), true);
         effects.writes.push(Write::Lease(image));
     }
 }

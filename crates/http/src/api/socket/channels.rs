@@ -324,6 +324,12 @@ async fn consume(giver: Giver, mut subscription: QueueSubscription) {
 }
 
 impl Loan {
+    /// The client gets its messages from here on. Whether it may: their time may be over.
+    pub(super) fn hand_over(&self) -> bool {
+        let first = self.left.as_slice().first();
+        first.is_some_and(|first| self.link.handed(first.receipt.lease))
+    }
+
     /// The next message; none if there is none, or no time left for it.
     pub(super) fn next(&self) -> Option<&Received> {
         let next = self.left.as_slice().first()?;

@@ -7,6 +7,7 @@
 mod publisher;
 mod requests;
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -167,6 +168,12 @@ impl Session {
             }
             Came::Position(at) => answers::standing(&name, &at),
             Came::Messages(mut loan) => {
+                // Nothing is handed over before there is room for it.
+                let ready = poll_fn(|cx| self.socket.poll_ready_unpin(cx));
+                sent(&self.app.broker, ready).await?;
+                if !loan.hand_over() {
+                    return Ok(());
+                }
                 while let Some(one) = loan.next() {
                     let frame = answers::message(&name, loan.queue(), one);
                     self.feed(frame).await?;

@@ -13,6 +13,7 @@
 //!                                            connection
 //! > credit 1 5                               request #1 gets credit for five more
 //! > taken 1 2                                request #1 has taken two deliveries
+//! > handed 1.1                               what came under lease 1.1 goes on to the consumer
 //! > cancel 1                                 request #1 no longer stands
 //! > ack 1.1 0:0-3,5                          of lease 1.1, these offsets of partition 0
 //! > nack 1.1 0:0 [after=100|now]             else as the policy says
@@ -142,6 +143,7 @@ impl Stage {
                 let (token, deliveries) = (RequestToken(words.at(1)), words.at(2));
                 self.queue.taken(token, deliveries, now, &mut effects);
             }
+            "handed" => tell(&self.queue.handed(lease_of(words.plain[1])), out),
             "cancel" => {
                 let token = RequestToken(words.at(1));
                 tell(&self.queue.cancel(token, now, &mut effects), out);

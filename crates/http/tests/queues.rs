@@ -222,4 +222,6 @@ async fn a_redrive_into_a_full_queue_says_why_it_ended() {
     let detail = redriven["stopped"]["detail"].as_str().unwrap();
     assert!(detail.contains("queue q is full"), "{detail}");
     redrive().await.problem(409, "queue-full");
+    let into_own = served.send("POST", "/v1/queues/q/redrive", r#"{"to": "q.dead"}"#);
+    into_own.await.problem(409, "conflict");
 }

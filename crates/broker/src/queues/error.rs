@@ -48,6 +48,12 @@ pub enum QueueError {
     /// The queue has no dead letters.
     #[error("the queue keeps no dead letters; turn dead_letters on in its policy")]
     NoDeadLetters,
+    /// Dead letters were to be published where they lie. They would leave what is said of their death behind, and not be found
+    /// again.
+    #[error(
+        "{0} is where the queue's dead letters lie; redrive them to another topic, or to where each came from by leaving `to` out"
+    )]
+    RedriveToDeadLetters(TopicName),
     /// Dead letters are damaged where they are stored, or their file is not there. They stay: it may come back.
     #[error(
         "dead letters from offset {from} up to {upto} in partition {partition} of topic {topic} cannot be read: {why}; bring them back, or delete the records of that partition before {upto} if they are to be given up, and ask again"

@@ -337,6 +337,32 @@ async fn what_fails_too_often_ends_in_the_dead_letters_and_is_redriven_once() {
     assert_eq!(names, [b"colour"]);
 }
 
+#[tokio::test]
+async fn dead_letters_are_not_redriven_to_where_they_lie() {
+    let server = Server::start().await;
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(1)).await;
+    publish(&server, &topic, 1).await;
+    let (received, _) = queue.receive(asking(1, 5_000)).await.unwrap();
+    queue.reject(&[received[0].receipt]).await.unwrap();
+    eventually("the letter is written", async || {
+        !dead(&server).await.is_empty()
+    })
+    .await;
+    let before = dead(&server).await;
+    let redrive = Redrive {
+        to: server.broker.topic("work.dead"),
+        ..Redrive::default()
+    };
+    let refused = queue.redrive(&redrive).await;
+    assert!(
+        matches!(&refused, Err(QueueError::RedriveToDeadLetters(topic)) if topic.as_str() == "work.dead"),
+        "{refused:?}"
+    );
+    assert_eq!(dead(&server).await, before);
+    assert_eq!(redriven(&queue).await, (1, 0));
+}
+
 /// What a queue remembers of a message, or the message says of itself, is about its first life.
 #[tokio::test]
 async fn what_is_redriven_is_no_duplicate_and_has_not_expired() {

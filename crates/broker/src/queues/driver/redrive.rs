@@ -71,6 +71,9 @@ impl QueueHandle {
                 Err(QueueError::NoDeadLetters)
             };
         };
+        if let Some(to) = redrive.to.as_ref().filter(|to| to.id() == letters.id()) {
+            return Err(QueueError::RedriveToDeadLetters(to.name().clone()));
+        }
         let mut all = Redriven::default();
         let mut stopped = None;
         for partition in letters.partitions() {
@@ -165,7 +168,10 @@ impl QueueHandle {
             let batch = batch.map_err(BrokerError::from)?;
             let target = |record: &Record| match unfit {
                 Some(unfit) if unfit.offset == record.offset => None,
-                _ => self.target(record, redrive),
+                _ => {
+                    let target = self.target(record, redrive);
+                    target.filter(|target| target.id() != partition.topic().id())
+                }
             };
             if step.take(&batch, (from, end), max, target) {
                 break;

@@ -37,7 +37,7 @@ impl From<QueueError> for Problem {
                 Kind::OVERLOADED
             }
             QueueError::Receipt { .. } => Kind::RECEIPT_LOST,
-            QueueError::NoDeadLetters => Kind::CONFLICT,
+            QueueError::NoDeadLetters | QueueError::RedriveToDeadLetters(_) => Kind::CONFLICT,
             QueueError::DamagedLetters { .. } => Kind::DAMAGED,
         };
         Problem::new(kind, error.to_string())

@@ -270,6 +270,10 @@ pub const JOURNAL_FILE_BYTES_MIN: u64 = 2 << 20;
 /// at its speed, small enough that the first commit in it does not wait long for the last.
 pub const JOURNAL_GROUP_BYTES_MAX: usize = 8 << 20;
 
+/// What may wait for a journal that has no room, before what clients begin is refused: little enough that it can be written
+/// with the boundary that makes room, and that whoever waits for it does not wait long.
+pub const JOURNAL_WAITING_BYTES_MAX: usize = 8 << 20;
+
 /// The longest key of the state table, in bytes.
 pub const STATE_KEY_BYTES_MAX: usize = 16 << 10;
 

@@ -22,7 +22,7 @@ use crate::files;
 use crate::ids::JournalPosition;
 use crate::layout::{Layout, SlotFormat};
 use crate::manifest::{DeletionHold, Manifests, manifest_file_name};
-use crate::media::{JournalMedium, LocalJournal};
+use crate::media::{Claim, JournalMedium, LocalJournal};
 use crate::pack::blob_name;
 use crate::state::{State, StateError};
 
@@ -224,7 +224,7 @@ fn copy_journal(
         // What lies beyond may be half written.
         let valid = written.0.saturating_sub(at.0).min(read as u64) as usize;
         buffer[valid..].fill(0);
-        if !copy.claim(at.advance(len as u64))? {
+        if !copy.claim(at.advance(len as u64), Claim::Ahead)? {
             return Err(io::ErrorKind::StorageFull.into());
         }
         at = at.advance(len as u64);

@@ -61,6 +61,7 @@ pub use pack::PackRead;
 pub use partition::{Appends, Offsets, Partition, ProducerSummary, Read};
 pub use policy::{Cleanup, Durability, Overflow, PartitionPolicy};
 pub use replay::RecoveryReport;
+pub use room::Stay;
 pub use sequencer::Prepared;
 pub use settings::{Drive, SlotSettings};
 pub use slot::Slot;

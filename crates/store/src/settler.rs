@@ -62,6 +62,8 @@ pub(crate) struct Settler {
     compaction_asked_at: Option<Duration>,
     /// Nothing is tried before this.
     retry_at: Option<Duration>,
+    /// Settling is not tried before this; what gives room back may be.
+    settle_at: Option<Duration>,
     /// Since when packs have been in shape; `None` when they are to be looked after at once.
     housekept_at: Option<Duration>,
     housekeeping: bool,
@@ -112,6 +114,7 @@ impl Settler {
             settled: CommitNumber::default(),
             compaction_asked_at: None,
             retry_at: None,
+            settle_at: None,
             housekeeping: false,
             asked: false,
             preparing: false,
@@ -128,10 +131,7 @@ impl Settler {
             return false;
         }
         self.retry_at = None;
-        let settled = self.step_settling(now, false);
-        // What cannot be settled would fill the disk; what is only rewritten can wait.
-        let is_stuck = settled.is_err();
-        let worked = match settled {
+        let worked = match self.try_settling(now) {
             Ok(false) => self.step_housekeeping(now),
             settled => settled,
         };
@@ -140,11 +140,30 @@ impl Settler {
             Ok(false) => self.step_preparing(),
             Err(error) => {
                 if self.engine.failed_settling("settling", &error) {
-                    self.engine.look_for_room(is_stuck);
+                    self.engine.look_for_room();
                     self.retry_at = Some(now + ROOM_RETRY);
                 }
                 false
             }
+        }
+    }
+
+    /// Takes the round one step further, or begins one if it is time. What there is no room for is tried again later:
+    /// meanwhile what has been deleted can give its room back.
+    fn try_settling(&mut self, now: Duration) -> Result<bool, StoreError> {
+        if self.settle_at.is_some_and(|at| now < at) {
+            return Ok(false);
+        }
+        self.settle_at = None;
+        match self.step_settling(now, false) {
+            Err(error) if error.is_disk_full() => {
+                // What cannot be settled would fill the disk.
+                self.engine.room.set_settling_waits(true);
+                self.engine.look_for_room();
+                self.settle_at = Some(now + ROOM_RETRY);
+                Ok(false)
+            }
+            settled => settled,
         }
     }
 
@@ -158,9 +177,10 @@ impl Settler {
         let settle_at = settle_at.filter(|_| matches!(self.round, Round::Idle));
         let asked = self.asked.then_some(now + ANSWER_RETRY);
         let waiters = self.engine.budget.has_waiters().then_some(now + ROOM_RETRY);
+        let housekeep_at = Some(self.housekeeping_at(now));
         let next = match self.retry_at {
             Some(retry) => Some(retry),
-            None => [settle_at, Some(self.housekeeping_at(now)), asked, waiters]
+            None => [settle_at, self.settle_at, housekeep_at, asked, waiters]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -202,7 +222,7 @@ impl Settler {
                 if last && worked && matches!(self.round, Round::Idle) {
                     return Ok(());
                 }
-                if !worked && self.engine.room.is_full() {
+                if !worked && self.engine.room.journal_waits() {
                     return Err(StoreError::io("settling")(
                         std::io::ErrorKind::StorageFull.into(),
                     ));
@@ -280,7 +300,9 @@ impl Settler {
             return false;
         }
         let since = *self.unsettled_since.get_or_insert(now);
-        now.saturating_sub(since) >= self.engine.settings.settle_after
+        // What waits for room in the journal is written with the next boundary.
+        self.engine.room.journal_waits()
+            || now.saturating_sub(since) >= self.engine.settings.settle_after
             || self.engine.unsettled_bytes() >= self.threshold()
             || self.compaction_waits(now)
     }
@@ -371,6 +393,7 @@ impl Settler {
 
     fn end_round(&mut self, sealed: &Sealed, upto: JournalPosition) -> Result<(), StoreError> {
         self.engine.set_settled(upto);
+        self.engine.room.set_settling_waits(false);
         self.settled = sealed.number;
         self.housekept_at = None;
         self.preparing = true;

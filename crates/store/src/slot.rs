@@ -17,6 +17,7 @@ use crate::ids::PartitionId;
 use crate::partition::Partition;
 use crate::policy::PartitionPolicy;
 use crate::replay::RecoveryReport;
+use crate::room::Stay;
 use crate::sequencer::Prepared;
 use crate::settings::{Drive, SlotSettings};
 use crate::settler::Settler;
@@ -82,6 +83,13 @@ impl Slot {
         then: impl FnOnce(&mut StateChanges),
     ) -> Result<Sequenced, CommitError> {
         self.engine().commit_prepared(prepared, then)
+    }
+
+    /// Whether there is room for what a client asks for; to be asked before a state machine is, which cannot take back what
+    /// it has said. Appends need not ask, their commits are refused by themselves, and nor does what makes room: trims and
+    /// deletions.
+    pub fn check_room(&self, stay: Stay) -> Result<(), CommitError> {
+        self.engine().check_room(stay)
     }
 
     /// What one commit can hold at most: it has to fit a file of the journal.

@@ -8,7 +8,7 @@ use millstream_env::sim::SimDisk;
 use millstream_env::{Access, Disk, RealDisk, SystemClock, aligned_buffer};
 use millstream_store::JournalPosition;
 use millstream_store::media::{
-    BlobMedium, JournalMedium, LocalBlobs, LocalJournal, MemoryBlobs, MemoryJournal,
+    BlobMedium, Claim, JournalMedium, LocalBlobs, LocalJournal, MemoryBlobs, MemoryJournal,
 };
 
 const FILE_BYTES: u64 = 32 << 10;
@@ -73,7 +73,11 @@ fn append(
         if room < len as u64 {
             end = end.advance(room);
         }
-        assert!(journal.claim(end.advance(len as u64)).unwrap());
+        assert!(
+            journal
+                .claim(end.advance(len as u64), Claim::Ahead)
+                .unwrap()
+        );
         journal.append(end, &group(fill, len), true).unwrap();
         placed.push((end, fill, len));
         end = end.advance(len as u64);
@@ -119,7 +123,11 @@ fn a_sync_covers_the_groups_before_it() {
         {
             let journal = (journals.open)();
             journal.fence().unwrap();
-            assert!(journal.claim(JournalPosition(2 * FILE_BYTES)).unwrap());
+            assert!(
+                journal
+                    .claim(JournalPosition(2 * FILE_BYTES), Claim::Ahead)
+                    .unwrap()
+            );
             for n in 0..8u8 {
                 let at = JournalPosition(u64::from(n) * 8192);
                 journal.append(at, &group(n, 8192), n == 7).unwrap();
@@ -186,7 +194,7 @@ fn without_ample_room_all_spares_but_one_are_given_back() {
     let mount = sim.mount();
     let journal = open_journal(mount.clone(), Path::new("/journal")).unwrap();
     let end = JournalPosition(4 * FILE_BYTES);
-    assert!(journal.claim(end).unwrap());
+    assert!(journal.claim(end, Claim::Ahead).unwrap());
     journal
         .append(JournalPosition(3 * FILE_BYTES), &group(1, 4096), true)
         .unwrap();
@@ -195,7 +203,11 @@ fn without_ample_room_all_spares_but_one_are_given_back() {
     assert_eq!(files(), 4, "three spares wait beside the file in use");
     assert!(!journal.prepare(false).unwrap());
     assert_eq!(files(), 2);
-    assert!(journal.claim(JournalPosition(5 * FILE_BYTES)).unwrap());
+    assert!(
+        journal
+            .claim(JournalPosition(5 * FILE_BYTES), Claim::Ahead)
+            .unwrap()
+    );
     assert_eq!(files(), 2, "the one that was kept is used");
 }
 
@@ -204,8 +216,16 @@ fn a_group_that_has_no_room_is_not_begun() {
     let sim = SimDisk::new(1, 100 << 10);
     let mount = sim.mount();
     let journal = open_journal(mount, Path::new("/journal")).unwrap();
-    assert!(journal.claim(JournalPosition(3 * FILE_BYTES)).unwrap());
-    assert!(!journal.claim(JournalPosition(3 * FILE_BYTES + 1)).unwrap());
+    assert!(
+        journal
+            .claim(JournalPosition(3 * FILE_BYTES), Claim::Ahead)
+            .unwrap()
+    );
+    assert!(
+        !journal
+            .claim(JournalPosition(3 * FILE_BYTES + 1), Claim::Ahead)
+            .unwrap()
+    );
     assert!(
         !journal.prepare(true).unwrap(),
         "there is nothing to be made ready without room"
@@ -215,9 +235,48 @@ fn a_group_that_has_no_room_is_not_begun() {
         .unwrap();
     journal.trim(JournalPosition(2 * FILE_BYTES)).unwrap();
     assert!(
-        journal.claim(JournalPosition(4 * FILE_BYTES)).unwrap(),
+        journal
+            .claim(JournalPosition(4 * FILE_BYTES), Claim::Ahead)
+            .unwrap(),
         "old files are used again"
     );
+}
+
+/// A disk that has no room for a whole file takes what has to be written all the same, and the rest of the file later.
+#[test]
+fn what_is_needed_takes_no_more_of_the_disk_than_it_has_to() {
+    let sim = SimDisk::new(1, FILE_BYTES + (12 << 10));
+    let journal = open_journal(sim.mount(), Path::new("/journal")).unwrap();
+    let claim = |upto, claim| journal.claim(JournalPosition(upto), claim).unwrap();
+    assert!(!claim(FILE_BYTES, Claim::Nothing), "nothing is there");
+    assert!(claim(4096, Claim::Ahead));
+    assert!(claim(FILE_BYTES, Claim::Nothing), "all of it is");
+    assert!(!claim(FILE_BYTES + 4096, Claim::Ahead));
+    assert!(!claim(FILE_BYTES + 4096, Claim::Nothing));
+    assert!(claim(FILE_BYTES + 4096, Claim::Needed));
+    assert_eq!(sim.used_bytes(), FILE_BYTES + 4096);
+    assert!(claim(FILE_BYTES + 8192, Claim::Needed));
+    assert!(!claim(FILE_BYTES + 16384, Claim::Needed));
+    assert_eq!(
+        sim.used_bytes(),
+        FILE_BYTES + 8192,
+        "it gives back what is not enough"
+    );
+    let at = JournalPosition(FILE_BYTES);
+    journal.append(at, &group(1, 8192), true).unwrap();
+    drop(journal);
+
+    let journal = open_journal(sim.mount(), Path::new("/journal")).unwrap();
+    assert_eq!(read(&journal, at, 8192), vec![1; 8192]);
+    let claim = |upto, claim| journal.claim(JournalPosition(upto), claim).unwrap();
+    assert!(
+        !claim(FILE_BYTES + 16384, Claim::Ahead),
+        "it is still short"
+    );
+    sim.set_capacity(1 << 20);
+    assert!(claim(FILE_BYTES + 16384, Claim::Ahead));
+    assert_eq!(sim.used_bytes(), 2 * FILE_BYTES);
+    assert_eq!(read(&journal, at, 8192), vec![1; 8192]);
 }
 
 fn on_every_blobs(check: impl Fn(&dyn Fn() -> Arc<dyn BlobMedium>)) {

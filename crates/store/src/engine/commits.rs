@@ -41,15 +41,15 @@ impl Engine {
         then: impl FnOnce(&mut StateChanges),
     ) -> Result<Sequenced, CommitError> {
         self.check_failure()?;
-        self.sequencer
-            .sequence(prepared.0, self.room.refusal(), |commit| {
-                self.install(commit);
-                let mut changes = StateChanges::default();
-                then(&mut changes);
-                debug_assert!(check_keys(&changes.puts, &changes.deletes, &[]).is_ok());
-                commit.puts.append(&mut changes.puts);
-                commit.deletes.append(&mut changes.deletes);
-            })
+        let disk_full = self.room.is_full().then(|| self.room.refusal());
+        self.sequencer.sequence(prepared.0, disk_full, |commit| {
+            self.install(commit);
+            let mut changes = StateChanges::default();
+            then(&mut changes);
+            debug_assert!(check_keys(&changes.puts, &changes.deletes, &[]).is_ok());
+            commit.puts.append(&mut changes.puts);
+            commit.deletes.append(&mut changes.deletes);
+        })
     }
 
     /// Puts opened partitions where they are found, and takes dropped ones away.

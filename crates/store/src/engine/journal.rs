@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Engine, ROOM_INTERVAL};
+use super::Engine;
 use crate::error::OpenError;
 use crate::ids::JournalPosition;
 use crate::journal::composer::{Composed, Composer, Group};
 use crate::journal::writer::JournalWriter;
+use crate::media::Claim;
+use crate::room::Room;
 use crate::settings::SlotSettings;
 
 impl Engine {
@@ -48,9 +50,10 @@ impl Engine {
     }
 
     fn compose(&self, composer: &mut Composer) -> Option<Group> {
-        let composed = composer.compose(self.reach.synced());
-        let stuck = matches!(composed, Ok(Composed::NoRoom));
-        self.look_for_room_if_due(composer.end(), stuck);
+        let claim = self.claim();
+        let composed = composer.compose(self.reach.synced(), claim);
+        self.note_room(&composed, claim);
+        self.look_for_room_if_due(composer.end());
         match composed {
             Ok(Composed::Group(group)) => Some(group),
             Ok(Composed::Idle | Composed::NoRoom) => None,
@@ -84,46 +87,26 @@ impl Engine {
             }
         }
     }
-
-    /// Looks at the disk's free space if that was long ago, in time or in bytes written since.
-    fn look_for_room_if_due(&self, end: JournalPosition, stuck: bool) {
-        let now = self.env.clock.monotonic();
-        let mut looked_at = self.room_looked_at.lock();
-        let due = looked_at.is_none_or(|(then, written)| {
-            let since = end.0 - written.0;
-            now.saturating_sub(then) >= ROOM_INTERVAL || since >= self.room.reserve_bytes() / 8
-        });
-        if due || stuck {
-            *looked_at = Some((now, end));
-            self.look_for_room(stuck);
-        }
-    }
-
-    /// Looks at the disk's free space again. `stuck` says that what had to be written was just not to be had.
-    pub(crate) fn look_for_room(&self, stuck: bool) {
-        // What is settled needs its size once more, and the journal a file to go on in meanwhile.
-        let file_bytes = self.journal.room(JournalPosition::ZERO);
-        let was_full = self.room.is_full();
-        self.room
-            .refresh(self.unsettled_bytes() + file_bytes, stuck);
-        if self.room.is_full() && !was_full {
-            // There may be something to give back.
-            self.settling.raise();
-        }
-    }
 }
 
-/// Says in the journal, durably, that a new run begins: from here on a stop is not in order until it is said to be.
+/// Says in the journal, durably, that a new run begins: from here on a stop is not in order until it is said to be. On a
+/// full disk no more is claimed for it than it takes: then what the journal holds can be settled.
 pub(super) fn mark_start(
     composer: &mut Composer,
     writer: &mut JournalWriter,
     synced: JournalPosition,
+    room: &Room,
     settings: &SlotSettings,
 ) -> Result<(), OpenError> {
     let context = || format!("writing the journal in {}", settings.data_dir.display());
     let full = || OpenError::io(context())(std::io::ErrorKind::StorageFull.into());
     let failed = |failure| OpenError::io(context())(std::io::Error::other(failure));
-    match composer.compose(synced).map_err(failed)? {
+    let claim = if room.has_room_for_journal() {
+        Claim::Ahead
+    } else {
+        Claim::Needed
+    };
+    match composer.compose(synced, claim).map_err(failed)? {
         Composed::Group(group) => writer.write(group).map(drop).map_err(failed),
         Composed::Idle | Composed::NoRoom => Err(full()),
     }

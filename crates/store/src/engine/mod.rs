@@ -1,7 +1,9 @@
-//! An open slot, put together: `commits` is how commits get in, `journal` how they are written.
+//! An open slot, put together: `commits` is how commits get in, `journal` how they are written, `room` what happens when
+//! the disk has no room for them.
 
 mod commits;
 mod journal;
+mod room;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_env::{DiskLock, Env};
-use millstream_limits::COMMIT_BYTES_MAX;
+use millstream_limits::{COMMIT_BYTES_MAX, JOURNAL_WAITING_BYTES_MAX};
 use millstream_record::TimestampMs;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::Notify;
@@ -69,6 +71,8 @@ pub(crate) struct Engine {
     partitions: RwLock<HashMap<PartitionId, Arc<Partition>>>,
     next_partition: AtomicU32,
     pub(crate) commit_bytes_max: u64,
+    /// How much may wait for room in the journal before more is refused.
+    waiting_bytes_max: usize,
     counters: Arc<Counters>,
     /// Taken by whoever composes a group, and held until that group's turn to be written has come: groups are written
     /// in the order in which they are composed.
@@ -139,7 +143,7 @@ impl Engine {
             settings.disk_reserve_bytes,
             Arc::clone(&budget),
         );
-        room.refresh(recovered.journal.room(JournalPosition::ZERO), false);
+        room.refresh(recovered.journal.room(JournalPosition::ZERO));
         Self::assemble(settings, env, (budget, retirees, counters), room, recovered)
     }
 
@@ -176,7 +180,7 @@ impl Engine {
             Arc::clone(&reach),
         );
         queue.push(Queued::start(TimestampMs(env.clock.wall_ms())));
-        mark_start(&mut composer, &mut writer, reach.synced(), &settings)?;
+        mark_start(&mut composer, &mut writer, reach.synced(), &room, &settings)?;
         let sequencer = Sequencer::new(
             Arc::clone(&queue),
             Arc::clone(&progress),
@@ -188,6 +192,7 @@ impl Engine {
         let file_bytes = recovered.journal.room(JournalPosition::ZERO);
         let engine = Self {
             commit_bytes_max: file_bytes.min(COMMIT_BYTES_MAX as u64),
+            waiting_bytes_max: JOURNAL_WAITING_BYTES_MAX.min(file_bytes as usize / 2),
             state: recovered.state,
             packs: Arc::clone(recovered.manifests.packs()),
             queue,

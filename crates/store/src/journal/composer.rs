@@ -16,7 +16,7 @@ use super::entry::{self, EntryHeader};
 use super::queue::{Queue, Queued};
 use crate::error::{SlotFailure, is_disk_full};
 use crate::ids::JournalPosition;
-use crate::media::JournalMedium;
+use crate::media::{Claim, JournalMedium};
 
 /// The end of a journal, and what its entries have to say.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub(crate) struct JournalEnd {
 pub(crate) enum Composed {
     /// Nothing is queued that could be composed now.
     Idle,
-    /// There is no room on the disk for what is queued; it stays queued.
+    /// There is no room on the disk for what is queued, or none that may be claimed for it; it stays queued.
     NoRoom,
     /// A group, to be written next.
     Group(Group),
@@ -81,12 +81,20 @@ impl Composer {
 
     /// Takes what fits into one group from the queue and encodes it. Its entries say that everything before `synced` is
     /// durable.
-    pub(crate) fn compose(&mut self, synced: JournalPosition) -> Result<Composed, SlotFailure> {
+    pub(crate) fn compose(
+        &mut self,
+        synced: JournalPosition,
+        claim: Claim,
+    ) -> Result<Composed, SlotFailure> {
         let Some(first_bytes) = self.queue.first_bytes() else {
             return Ok(Composed::Idle);
         };
-        let (start, bytes) = self.place(first_bytes);
-        match self.medium.claim(start.advance(bytes as u64)) {
+        let (start, mut bytes) = self.place(first_bytes);
+        if claim != Claim::Ahead {
+            let waiting = self.queue.waiting_bytes().max(first_bytes);
+            bytes = bytes.min(waiting.next_multiple_of(DIRECT_ALIGNMENT));
+        }
+        match self.medium.claim(start.advance(bytes as u64), claim) {
             Ok(true) => {}
             Ok(false) => return Ok(Composed::NoRoom),
             Err(error) if is_disk_full(&error) => return Ok(Composed::NoRoom),

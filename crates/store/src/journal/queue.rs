@@ -80,6 +80,12 @@ impl Queued {
     pub(crate) fn batch_bytes(&self) -> usize {
         self.appends.iter().map(|append| append.batch.len()).sum()
     }
+
+    /// Whether there is more room on the disk some time after it has been written: what lies before a boundary can leave
+    /// the journal, and what is trimmed or dropped the packs.
+    fn makes_room(&self) -> bool {
+        self.kind != Kind::Commit || !self.frame.trims.is_empty() || !self.frame.drops.is_empty()
+    }
 }
 
 impl Effects {
@@ -125,6 +131,8 @@ struct Inner {
     waiting: VecDeque<Queued>,
     /// What they will take in the journal.
     waiting_bytes: usize,
+    /// How many of them make room on the disk.
+    making_room: usize,
     /// Groups that were taken and are not written yet.
     groups_taken: usize,
     /// Somebody looks for the next group, or is about to: nobody else need be woken for it.
@@ -167,6 +175,7 @@ impl Queue {
             let mut inner = self.inner.lock();
             let was_ready = inner.is_ready(self.ahead_bytes);
             inner.waiting_bytes += queued.entry_bytes;
+            inner.making_room += usize::from(queued.makes_room());
             inner.waiting.push_back(queued);
             let becomes_ready = !was_ready && inner.is_ready(self.ahead_bytes) && !inner.looking;
             (becomes_ready, inner.groups_taken > 0)
@@ -186,6 +195,16 @@ impl Queue {
             .map(|first| first.entry_bytes)
     }
 
+    /// What all that waits will take in the journal.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.inner.lock().waiting_bytes
+    }
+
+    /// Whether something waits that makes room on the disk.
+    pub(crate) fn makes_room(&self) -> bool {
+        self.inner.lock().making_room > 0
+    }
+
     /// Takes a group from the front: the first commit, and as many more as fit `bytes` with it. Nothing follows a seal.
     pub(crate) fn take(&self, bytes: usize) -> Vec<Queued> {
         let mut inner = self.inner.lock();
@@ -196,8 +215,10 @@ impl Queue {
                 break;
             }
             let (entry_bytes, sealed) = (next.entry_bytes, next.kind == Kind::Seal);
+            let next_makes_room = next.makes_room();
             left = left.saturating_sub(entry_bytes);
             inner.waiting_bytes -= entry_bytes;
+            inner.making_room -= usize::from(next_makes_room);
             group.extend(inner.waiting.pop_front());
             if sealed {
                 break;
@@ -272,6 +293,7 @@ impl Queue {
         let forgotten = {
             let mut inner = self.inner.lock();
             inner.waiting_bytes = 0;
+            inner.making_room = 0;
             std::mem::take(&mut inner.waiting)
         };
         for queued in forgotten {

@@ -13,6 +13,17 @@ pub struct JournalExtent {
     pub end: JournalPosition,
 }
 
+/// How much room may be claimed beyond what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// As far ahead as makes writing fastest.
+    Ahead,
+    /// No more than what is to be written takes: for what makes room.
+    Needed,
+    /// None: what is left of the disk is for others.
+    Nothing,
+}
+
 /// Holds the journal. It knows nothing of entries: what a group means, and which of its bytes are whole, is found out by
 /// who reads them.
 ///
@@ -28,9 +39,8 @@ pub trait JournalMedium: Send + Sync {
     fn room(&self, at: JournalPosition) -> u64;
 
     /// Claims room for everything from the last group on and before `upto`, so that appends up to there do not fail for
-    /// want of it. `false` when
-    /// there is no room.
-    fn claim(&self, upto: JournalPosition) -> io::Result<bool>;
+    /// want of it. `false` when there is no room, or more would have to be claimed than may be.
+    fn claim(&self, upto: JournalPosition, claim: Claim) -> io::Result<bool>;
 
     /// Writes a group, after everything before it. With `sync` it and all groups before it are durable on return;
     /// without, they have left the process.

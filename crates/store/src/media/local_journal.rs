@@ -7,7 +7,8 @@
 //!
 //! A file is made as large as it gets before anything is written to it, and renamed rather than made again, because
 //! syncing a write into space that exists and has been written before is several times as fast as growing a file. What
-//! an earlier use left in it is told apart by the position that each entry carries.
+//! an earlier use left in it is told apart by the position that each entry carries. Only where a disk is so full that
+//! what makes room could not be written else, a file begins short, and grows with what goes into it.
 //!
 //! A file has its number, durably, before the first group goes into it.
 
@@ -21,7 +22,7 @@ use millstream_metrics::Histogram;
 use parking_lot::Mutex;
 
 use super::device::Device;
-use super::journal::{JournalExtent, JournalMedium};
+use super::journal::{Claim, JournalExtent, JournalMedium};
 use crate::error::is_disk_full;
 use crate::ids::JournalPosition;
 
@@ -55,6 +56,9 @@ pub struct LocalJournal {
 struct Files {
     /// By number.
     numbered: BTreeMap<u64, Arc<dyn DiskFile>>,
+    /// How much is claimed of those that are not as large as they get: a full disk had no room for more, or a crash left
+    /// them so.
+    short: BTreeMap<u64, u64>,
     /// By the number in their names.
     spares: BTreeSet<u64>,
     next_spare: u64,
@@ -84,6 +88,7 @@ impl LocalJournal {
         for (name, _) in disk.list(dir)? {
             if let Some(number) = parse_name(&name, JOURNAL_SUFFIX) {
                 let file = disk.open(&dir.join(&name), Access::ReadWrite)?;
+                files.note_length(number, file.len()?, file_bytes);
                 files.numbered.insert(number, file);
             } else if let Some(number) = parse_name(&name, SPARE_SUFFIX) {
                 files.spares.insert(number);
@@ -136,8 +141,8 @@ impl LocalJournal {
         })
     }
 
-    /// Makes a file of the full size under a spare's name.
-    fn make_spare(&self) -> io::Result<(u64, Arc<dyn DiskFile>)> {
+    /// Makes a file of `bytes` under a spare's name.
+    fn make_spare(&self, bytes: u64) -> io::Result<(u64, Arc<dyn DiskFile>)> {
         let number = {
             let mut files = self.files.lock();
             files.next_spare += 1;
@@ -145,7 +150,7 @@ impl LocalJournal {
         };
         let path = self.path(number, SPARE_SUFFIX);
         let file = self.disk.open(&path, Access::Create)?;
-        match file.allocate(self.file_bytes) {
+        match file.allocate(bytes) {
             Ok(()) => Ok((number, file)),
             Err(error) => {
                 drop(file);
@@ -155,25 +160,24 @@ impl LocalJournal {
         }
     }
 
-    /// Makes a spare as large as a file has to be: it may be of another size, or a crash may have left it short.
-    fn complete_spare(&self, number: u64) -> io::Result<u64> {
+    /// Makes a spare at least `bytes` large: it may be of another size, or have been left short. Returns how large it is.
+    fn complete_spare(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<u64> {
         let path = self.path(number, SPARE_SUFFIX);
         let file = self.disk.open(&path, Access::ReadWrite)?;
-        if file.len()? < self.file_bytes
-            && let Err(error) = file.allocate(self.file_bytes)
-        {
+        let completed = extend(&*file, bytes, claim);
+        if completed.is_err() {
             self.files.lock().spares.insert(number);
-            return Err(error);
         }
-        Ok(number)
+        completed
     }
 
-    /// Makes a spare, or a new file, the file of that number.
-    fn claim_file(&self, number: u64) -> io::Result<()> {
+    /// Makes a spare, or a new file, the file of that number, and at least `bytes` large.
+    fn claim_file(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<()> {
         let spare = self.files.lock().spares.pop_first();
-        let spare = match spare {
-            Some(spare) => self.complete_spare(spare)?,
-            None => self.make_spare()?.0,
+        let (spare, length) = match spare {
+            Some(spare) => (spare, self.complete_spare(spare, bytes, claim)?),
+            None if claim == Claim::Nothing => return Err(io::ErrorKind::StorageFull.into()),
+            None => (self.make_spare(bytes)?.0, bytes),
         };
         let path = self.path(number, JOURNAL_SUFFIX);
         if let Err(error) = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path) {
@@ -183,7 +187,25 @@ impl LocalJournal {
         self.disk.sync_dir(&self.dir)?;
         // By its new name, under which it is opened once more for direct writes.
         let file = self.disk.open(&path, Access::ReadWrite)?;
-        self.files.lock().numbered.insert(number, file);
+        let mut files = self.files.lock();
+        files.note_length(number, length, self.file_bytes);
+        files.numbered.insert(number, file);
+        Ok(())
+    }
+
+    /// Makes the file of that number at least `bytes` large, if it is short.
+    fn lengthen(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<()> {
+        let file = {
+            let files = self.files.lock();
+            let is_short = files.short.get(&number).is_some_and(|held| *held < bytes);
+            files.numbered.get(&number).filter(|_| is_short).cloned()
+        };
+        if let Some(file) = file {
+            let length = extend(&*file, bytes, claim)?;
+            self.files
+                .lock()
+                .note_length(number, length, self.file_bytes);
+        }
         Ok(())
     }
 
@@ -284,7 +306,7 @@ impl JournalMedium for LocalJournal {
         self.file_bytes - at.0 % self.file_bytes
     }
 
-    fn claim(&self, upto: JournalPosition) -> io::Result<bool> {
+    fn claim(&self, upto: JournalPosition, claim: Claim) -> io::Result<bool> {
         let last = self.number(JournalPosition(upto.0.saturating_sub(1)));
         let from = {
             let files = self.files.lock();
@@ -294,10 +316,19 @@ impl JournalMedium for LocalJournal {
             })
         };
         for number in from..=last {
-            if self.files.lock().numbered.contains_key(&number) {
-                continue;
-            }
-            match self.claim_file(number) {
+            let bytes = match claim {
+                Claim::Ahead => self.file_bytes,
+                Claim::Needed | Claim::Nothing => {
+                    self.file_bytes.min(upto.0 - number * self.file_bytes)
+                }
+            };
+            let is_there = self.files.lock().numbered.contains_key(&number);
+            let claimed = if is_there {
+                self.lengthen(number, bytes, claim)
+            } else {
+                self.claim_file(number, bytes, claim)
+            };
+            match claimed {
                 Ok(()) => {}
                 Err(error) if is_disk_full(&error) => return Ok(false),
                 Err(error) => return Err(error),
@@ -369,7 +400,9 @@ impl JournalMedium for LocalJournal {
                     self.files.lock().spares.insert(spare);
                 }
             }
-            self.files.lock().numbered.remove(&number);
+            let mut files = self.files.lock();
+            files.numbered.remove(&number);
+            files.short.remove(&number);
         }
         Ok(())
     }
@@ -391,7 +424,7 @@ impl JournalMedium for LocalJournal {
         };
         let (number, file, mut done) = match warming {
             Some(warming) => warming,
-            None => match self.make_spare() {
+            None => match self.make_spare(self.file_bytes) {
                 Ok((number, file)) => (number, file, 0),
                 Err(error) if is_disk_full(&error) => return Ok(false),
                 Err(error) => return Err(error),
@@ -412,6 +445,36 @@ impl JournalMedium for LocalJournal {
         file.sync_data()?;
         self.files.lock().spares.insert(number);
         Ok(false)
+    }
+}
+
+impl Files {
+    /// Notes how large the file of that number is.
+    fn note_length(&mut self, number: u64, length: u64, file_bytes: u64) {
+        if length < file_bytes {
+            self.short.insert(number, length);
+        } else {
+            self.short.remove(&number);
+        }
+    }
+}
+
+/// Makes a file at least `bytes` large, if that may be claimed. Returns how large it is.
+fn extend(file: &dyn DiskFile, bytes: u64, claim: Claim) -> io::Result<u64> {
+    let length = file.len()?;
+    if length >= bytes {
+        return Ok(length);
+    }
+    if claim == Claim::Nothing {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    match file.allocate(bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => {
+            // What it got of it, which may be all there was.
+            file.set_len(length)?;
+            Err(error)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::journal::{JournalExtent, JournalMedium};
+use super::journal::{Claim, JournalExtent, JournalMedium};
 use crate::ids::JournalPosition;
 
 /// A journal that lasts as long as some handle on it.
@@ -65,7 +65,7 @@ impl JournalMedium for MemoryJournal {
         u64::MAX
     }
 
-    fn claim(&self, _upto: JournalPosition) -> io::Result<bool> {
+    fn claim(&self, _upto: JournalPosition, _claim: Claim) -> io::Result<bool> {
         Ok(true)
     }
 

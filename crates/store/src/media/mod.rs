@@ -12,7 +12,7 @@ mod memory_blobs;
 mod memory_journal;
 
 pub use blobs::{Blob, BlobMedium, BlobWriter};
-pub use journal::{JournalExtent, JournalMedium};
+pub use journal::{Claim, JournalExtent, JournalMedium};
 pub use local_blobs::LocalBlobs;
 pub use local_journal::{LocalJournal, local_journal_file_size_is_valid};
 pub use memory_blobs::MemoryBlobs;

@@ -242,6 +242,26 @@ impl Maker<'_> {
     }
 }
 
+/// A commit of one key with a large value.
+pub fn large_value(rng: &SeededRng, serial: u64) -> Made {
+    let key = vec![1, rng.below(STATE_KEYS) as u8];
+    let mut value = vec![0; rng.below(4000) as usize];
+    value.extend(serial.to_be_bytes());
+    Made {
+        commit: Commit {
+            puts: vec![(Bytes::from(key.clone()), Bytes::from(value.clone()))],
+            ..Commit::default()
+        },
+        effect: Effect {
+            puts: vec![(key, value)],
+            fsynced: true,
+            ..Effect::default()
+        },
+        memory: Vec::new(),
+        expected: Vec::new(),
+    }
+}
+
 /// The policy of the simulation's partitions. Also to be set after a restart.
 pub fn policy(compacted: bool) -> PartitionPolicy {
     PartitionPolicy {

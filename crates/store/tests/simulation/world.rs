@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use millstream_env::sim::{Faults, SimDisk};
 use millstream_env::{Env, ManualClock, SeededRng};
-use millstream_store::{CommitError, Drive, Durability, PartitionId, Slot, SlotSettings, Ticket};
+use millstream_store::{
+    CommitError, Drive, Durability, PartitionId, Slot, SlotSettings, Stay, Ticket,
+};
 
 use crate::model::{Batch, Effect, State};
 use crate::rot::{self, Rot};
@@ -92,6 +94,7 @@ pub struct Fate {
     acknowledged: u64,
     lost: u64,
     refused_full: u64,
+    refused_state: u64,
     lives: u64,
     clean: u64,
     power_failures: u64,
@@ -110,6 +113,7 @@ impl AddAssign for Fate {
         self.acknowledged += other.acknowledged;
         self.lost += other.lost;
         self.refused_full += other.refused_full;
+        self.refused_state += other.refused_state;
         self.lives += other.lives;
         self.clean += other.clean;
         self.power_failures += other.power_failures;
@@ -130,6 +134,10 @@ impl Fate {
             ("acknowledged commits", self.acknowledged),
             ("commits lost in a crash", self.lost),
             ("refusals for want of room", self.refused_full),
+            (
+                "changes of state refused for want of room",
+                self.refused_state,
+            ),
             ("stops in order", self.clean),
             ("power failures", self.power_failures),
             ("kills in the middle of something", self.killed_midway),
@@ -234,6 +242,9 @@ impl World {
             });
             if attempt < 3 && self.rng.one_in(5) {
                 self.disk.fail_power_after(self.rng.below(40));
+            }
+            if attempt == 3 {
+                self.disk.set_capacity(DISK_BYTES);
             }
             match Slot::open(Self::settings(), self.env()) {
                 Ok(slot) => {
@@ -389,13 +400,17 @@ impl World {
             }
             self.step(slot)?;
         }
-        if self.plan.fills {
+        // The next life may begin on a disk that is as full.
+        if self.plan.fills && !self.rng.one_in(3) {
             self.make_room(slot)?;
         }
         self.end(slot, last)
     }
 
     fn step(&mut self, slot: &Slot) -> Result<(), String> {
+        if self.plan.fills && self.rng.one_in(20) {
+            return self.burst(slot);
+        }
         match self.rng.below(20) {
             0..=8 => self.commit(slot)?,
             9 => self.send_again(slot)?,
@@ -463,6 +478,28 @@ impl World {
         self.state.apply(&made.effect);
         self.log.push(made.effect);
         self.waiting.push((self.log.len(), sequenced.durable));
+        Ok(())
+    }
+
+    /// Changes much state before any of it is written, as far as there is room for it.
+    fn burst(&mut self, slot: &Slot) -> Result<(), String> {
+        for _ in 0..self.rng.below(40) {
+            if slot.check_room(Stay::Passing).is_err() {
+                self.fate.refused_state += 1;
+                return Ok(());
+            }
+            let made = workload::large_value(&self.rng, self.fate.commits);
+            self.fate.commits += 1;
+            match slot.commit(made.commit) {
+                Ok(sequenced) => {
+                    self.state.apply(&made.effect);
+                    self.log.push(made.effect);
+                    self.waiting.push((self.log.len(), sequenced.durable));
+                }
+                Err(CommitError::Failed(_)) => return Ok(()),
+                Err(error) => return Err(format!("a change of state was refused: {error}")),
+            }
+        }
         Ok(())
     }
 

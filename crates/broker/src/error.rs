@@ -161,7 +161,7 @@ pub enum BrokerError {
         /// Its bound.
         records_max: u64,
     },
-    /// The disk has no room for more records. To be tried again once there is.
+    /// The disk has no room for it. To be tried again once there is.
     #[error(
         "the disk is full: {available_bytes} bytes are free, {reserve_bytes} are kept in reserve; delete records or topics, or free space, and try again"
     )]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use millstream_catalog::settings::ServerSettings;
 use millstream_catalog::{SettingError, server_entry};
-use millstream_store::{Commit, Durability, Slot};
+use millstream_store::{Commit, Durability, Slot, Stay};
 
 use crate::broker::Broker;
 use crate::error::{BrokerError, OpenError};
@@ -39,6 +39,7 @@ impl Broker {
         let durable = {
             let mut settings = self.inner.server_settings.lock();
             let changed = change(&settings)?;
+            self.inner.slot.check_room(Stay::Passing)?;
             let commit = Commit {
                 puts: vec![(
                     Bytes::from_static(keys::SERVER_SETTINGS),

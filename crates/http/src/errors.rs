@@ -78,6 +78,7 @@ impl From<GroupError> for Problem {
         let kind = match error {
             GroupError::GroupNotFound => Kind::UNKNOWN_GROUP,
             GroupError::NonEmptyGroup | GroupError::SubscribedToTopic => Kind::GROUP_NOT_EMPTY,
+            GroupError::DiskFull => Kind::DISK_FULL,
             GroupError::Unavailable => Kind::OVERLOADED,
             GroupError::OffsetMetadataTooLarge | GroupError::TooLarge => Kind::TOO_LARGE,
             GroupError::InvalidGroupId => Kind::INVALID_NAME,

@@ -128,8 +128,9 @@ pub(crate) fn group_code(error: GroupError) -> ErrorCode {
         GroupError::OffsetMetadataTooLarge => ErrorCode::OFFSET_METADATA_TOO_LARGE,
         // Members give up on it, as they should: what they ask for will never fit.
         GroupError::TooLarge => ErrorCode::INVALID_REQUEST,
-        // Retriable after asking for the coordinator anew, which finds the server that is there next.
-        GroupError::Unavailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        // Retriable after asking for the coordinator anew, which finds the server that is there next. For members a full
+        // disk is no reason to give up either, as they do on codes that a group does not have: Kafka answers alike.
+        GroupError::DiskFull | GroupError::Unavailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
     }
 }
 

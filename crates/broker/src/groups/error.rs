@@ -51,6 +51,9 @@ pub enum GroupError {
     /// A request carries more than a group can hold.
     #[error("the group's metadata or assignment is too large")]
     TooLarge,
+    /// The disk has no room for what would be written down. To be tried again once there is.
+    #[error("the disk is full; delete records or topics, or free space, and try again")]
+    DiskFull,
     /// The server is stopping, or could not make the change durable. To be tried again.
     #[error("the group is not available now: try again")]
     Unavailable,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use millstream_limits::PRODUCER_ID_BLOCK;
 use millstream_record::ProducerId;
-use millstream_store::{Commit, Slot};
+use millstream_store::{Commit, Slot, Stay};
 use tokio::sync::Mutex;
 
 use crate::error::{BrokerError, OpenError};
@@ -36,6 +36,7 @@ impl ProducerIds {
     pub(crate) async fn next(&self, slot: &Slot) -> Result<ProducerId, BrokerError> {
         let mut block = self.block.lock().await;
         if block.next == block.end {
+            slot.check_room(Stay::Passing)?;
             let end = block.end + PRODUCER_ID_BLOCK;
             let commit = Commit {
                 puts: vec![(

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use millstream_catalog::TopicName;
 use millstream_limits::ROUTES_MAX;
-use millstream_store::{Commit, Durability, Ticket};
+use millstream_store::{Commit, Durability, Stay, Ticket};
 
 use super::error::RouteProblem;
 use super::loops::Way;
@@ -138,6 +138,7 @@ impl Routes<'_> {
         let routed = Routed::new(route);
         self.check_reach(&routed)?;
         let route = Arc::clone(&routed.route);
+        self.broker.inner.slot.check_room(Stay::Lasting)?;
         let durable = self.commit(Commit {
             puts: vec![(Route::key(&route.name), route.encode())],
             ..Commit::default()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_catalog::{Change, SettingChange, Topic, TopicId, TopicName, TopicSettings};
-use millstream_store::{Commit, Durability, Partition, PartitionId, PartitionOpen, Ticket};
+use millstream_store::{Commit, Durability, Partition, PartitionId, PartitionOpen, Stay, Ticket};
 
 use super::handle::TopicHandle;
 use crate::broker::Broker;
@@ -193,6 +193,7 @@ impl Broker {
     fn begin_create(&self, plan: PlannedTopic) -> Result<(Arc<TopicHandle>, Ticket), BrokerError> {
         let mut catalog = self.inner.catalog.lock();
         catalog.check_create(&plan.name, plan.partition_count)?;
+        self.inner.slot.check_room(Stay::Lasting)?;
         let topic = Topic {
             id: identity::topic_id(&*self.inner.env.rng),
             name: plan.name,
@@ -213,7 +214,9 @@ impl Broker {
 
     fn begin_add(&self, id: TopicId, total: u32) -> Result<Ticket, BrokerError> {
         let mut catalog = self.inner.catalog.lock();
-        let added = self.reserve(catalog.check_grow(id, total)?);
+        let count = catalog.check_grow(id, total)?;
+        self.inner.slot.check_room(Stay::Lasting)?;
+        let added = self.reserve(count);
         let change = catalog.grow(id, &added)?;
         let topic = Arc::clone(created(&change));
         let durable = self.sequence(&change, opens(&topic, &added), Vec::new())?;
@@ -234,6 +237,7 @@ impl Broker {
     ) -> Result<(Arc<TopicHandle>, Ticket), BrokerError> {
         let mut catalog = self.inner.catalog.lock();
         let change = change(&catalog)?;
+        self.inner.slot.check_room(Stay::Passing)?;
         let topic = Arc::clone(created(&change));
         let durable = self.sequence(&change, Vec::new(), Vec::new())?;
         catalog.apply(&change);

@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use millstream_broker::groups::{
+    Generation, GroupError, GroupId, MemberId, MemberRef, OffsetCommit, OffsetKey, PartitionCommit,
+};
 use millstream_broker::headers;
 use millstream_broker::produce::{ExpectedPosition, NewMessage};
 use millstream_broker::queues::machine::Retry;
@@ -12,7 +15,7 @@ use millstream_broker::queues::{
 };
 use millstream_broker::streams::DeleteBefore;
 use millstream_env::sim::SimDisk;
-use millstream_env::{SeededRng, SystemClock};
+use millstream_env::{Access, SeededRng, SystemClock};
 use millstream_record::header;
 
 use super::queues::{
@@ -23,6 +26,8 @@ use super::routes::from_topic;
 use super::*;
 
 const MIB: usize = 1 << 20;
+
+const DISK_BYTES: u64 = 1 << 30;
 
 fn receipts(received: &[Received]) -> Vec<millstream_broker::queues::Receipt> {
     received.iter().map(|one| one.receipt).collect()
@@ -48,7 +53,7 @@ async fn on_disk(disk: &SimDisk) -> Broker {
 
 #[tokio::test]
 async fn a_full_disk_refuses_what_is_appended_and_the_queue_goes_on_once_there_is_room() {
-    let disk = SimDisk::new(1, 1 << 30);
+    let disk = SimDisk::new(1, DISK_BYTES);
     let server = Server {
         broker: on_disk(&disk).await,
         directory: tempfile::tempdir().unwrap(),
@@ -86,7 +91,7 @@ async fn a_full_disk_refuses_what_is_appended_and_the_queue_goes_on_once_there_i
     let depth = queue.describe().unwrap().depth;
     assert_eq!((depth.open, depth.leased, depth.parked), (8, 6, 2));
 
-    disk.set_capacity(1 << 30);
+    disk.set_capacity(DISK_BYTES);
     eventually("the letters are written", async || {
         queue.describe().unwrap().totals.dead_lettered == 2
     })
@@ -94,6 +99,123 @@ async fn a_full_disk_refuses_what_is_appended_and_the_queue_goes_on_once_there_i
     assert_eq!(dead(&server).await.len(), 2);
     ack(&queue, &received[4..]).await;
     assert_eq!(queue.describe().unwrap().depth.open, 0);
+}
+
+/// Leaves so much of the disk as is not claimed.
+fn leave(disk: &SimDisk, broker: &Broker, unclaimed_bytes: u64) {
+    let filler = disk.mount();
+    let file = filler.open(Path::new("/filler"), Access::Create).unwrap();
+    file.set_len(0).unwrap();
+    let claimed = broker.stats().disk_claimed_bytes;
+    let filled = DISK_BYTES - disk.used_bytes() - claimed - unclaimed_bytes;
+    file.allocate(filled).unwrap();
+}
+
+fn is_full<T>(answered: &Result<T, QueueError>) -> bool {
+    let full =
+        |error: &QueueError| matches!(error, QueueError::Broker(BrokerError::DiskFull { .. }));
+    answered.as_ref().err().is_some_and(full)
+}
+
+#[tokio::test]
+async fn what_a_full_journal_cannot_take_is_refused_and_not_heaped_up() {
+    let disk = SimDisk::new(1, DISK_BYTES);
+    let server = Server {
+        broker: on_disk(&disk).await,
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let topic = server.topic("orders", 1, &[]).await;
+    let queue = queue_on(&server, &topic, retrying(3)).await;
+    publish(&server, &topic, 10).await;
+    let received = receive(&queue, 9).await;
+    disk.set_capacity(disk.used_bytes());
+    let mut extended = 0;
+    let refused = loop {
+        let answers = queue.extend(&receipts(&received[..1]), 60_000).await;
+        if answers.is_err() {
+            break answers;
+        }
+        extended += 1;
+        assert!(extended < 1_000_000, "they are taken without bound");
+        tokio::task::yield_now().await;
+    };
+    assert!(is_full(&refused), "{refused:?}");
+    // Nothing of what is refused has happened, and nothing hangs.
+    let waiting = Duration::from_secs(5);
+    let refused = tokio::time::timeout(waiting, queue.ack(&receipts(&received[..1]))).await;
+    assert!(is_full(&refused.unwrap()));
+    assert!(is_full(
+        &queue
+            .nack(&receipts(&received[1..2]), Retry::AsPolicySays)
+            .await
+    ));
+    assert!(is_full(&queue.reject(&receipts(&received[2..3])).await));
+    assert!(is_full(&queue.receive(asking(1, 5_000)).await));
+    assert!(is_full(&queue.purge().await));
+    let depth = queue.describe().unwrap().depth;
+    assert_eq!((depth.open, depth.leased), (10, 9));
+
+    disk.set_capacity(DISK_BYTES);
+    eventually("acknowledgements are taken", async || {
+        queue.ack(&receipts(&received[..9])).await.is_ok()
+    })
+    .await;
+    assert_eq!(receive(&queue, 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_stays_is_refused_on_half_of_the_reserve_and_deletions_are_not() {
+    let disk = SimDisk::new(1, DISK_BYTES);
+    let server = Server {
+        broker: on_disk(&disk).await,
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let topic = server.topic("orders", 1, &[]).await;
+    publish(&server, &topic, 10).await;
+    let groups = server.broker.groups();
+    let commit = |group: &str, offset: i64| {
+        let group = GroupId::new(group);
+        let partition = PartitionCommit {
+            at: OffsetKey {
+                topic: topic.id(),
+                partition: 0,
+            },
+            offset: Offset(offset),
+            leader_epoch: None,
+            metadata: "".into(),
+        };
+        let commit = OffsetCommit {
+            member: MemberRef {
+                member_id: MemberId::none(),
+                generation: Generation::NONE,
+                instance_id: None,
+            },
+            retention_ms: None,
+            partitions: vec![partition],
+        };
+        async move { groups.commit_offsets(&group, commit).await }
+    };
+    commit("known", 1).await.unwrap();
+    let mut made = 0;
+    eventually("what stays is refused", async || {
+        leave(&disk, &server.broker, 3 << 20);
+        commit("known", 2).await.unwrap();
+        let new = commit(&format!("new {made}"), 1).await;
+        made += usize::from(new.is_ok());
+        new == Err(GroupError::DiskFull)
+    })
+    .await;
+    commit("known", 3).await.unwrap();
+    let created = server.broker.create_topic(NewTopic::named("more")).await;
+    assert!(matches!(created, Err(BrokerError::DiskFull { .. })));
+    let new = new_queue("more", &topic, QueuePolicy::default());
+    assert!(is_full(&server.broker.create_queue(new).await));
+    assert_eq!(
+        groups.list().len(),
+        1 + made,
+        "nothing came of what was refused"
+    );
+    server.broker.delete_topic(topic.id()).await.unwrap();
 }
 
 /// Neither a lost race for a key nor anything else that refuses a commit changes the queue.

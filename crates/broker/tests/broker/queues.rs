@@ -539,7 +539,7 @@ async fn a_subscription_is_served_as_far_as_its_credit_goes() {
     }
     let more = tokio::time::timeout(Duration::from_millis(100), subscription.next()).await;
     assert!(more.is_err(), "there is no credit left");
-    subscription.link().add_credit(10);
+    subscription.link().add_credit(10).unwrap();
     while got.len() < 5 {
         got.extend(subscription.next().await.unwrap().unwrap().0);
     }

@@ -136,9 +136,9 @@ async fn what_a_silent_subscriber_holds_goes_to_the_next_when_its_lease_ends() {
     let mut other = subscribe_for(&queue, 2, 0, 300);
     // The queue's task goes to sleep.
     tokio::time::sleep(SOON).await;
-    silent.link().add_credit(3);
+    silent.link().add_credit(3).unwrap();
     assert_eq!(values(&take(&mut silent, 3).await), ["0", "1", "2"]);
-    other.link().add_credit(3);
+    other.link().add_credit(3).unwrap();
     assert_eq!(take(&mut other, 3).await.len(), 3);
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use millstream_catalog::TopicId;
 use millstream_limits::OFFSET_METADATA_CHARACTERS_MAX;
 use millstream_record::{LeaderEpoch, Offset, TimestampMs};
+use millstream_store::Stay;
 
 use super::cell::Cell;
 use super::{Groups, settle};
@@ -53,12 +54,20 @@ impl Groups {
             let cell = match self.get(group) {
                 Some(cell) => cell,
                 None if commit.member.generation <= Generation::NONE => {
+                    self.check_disk(Stay::Lasting)?;
                     self.get_or_create(group)?
                 }
                 None => return Err(GroupError::GroupNotFound),
             };
             let now = self.wall_now();
             let mut cell = cell.lock();
+            let mut places = commit.partitions.iter().map(|partition| partition.at);
+            let is_known = places.all(|at| cell.offsets.contains_key(&at));
+            self.check_disk(if is_known {
+                Stay::Passing
+            } else {
+                Stay::Lasting
+            })?;
             cell.machine.admit_commit(&commit.member, self.now())?;
             let mut results = Vec::with_capacity(commit.partitions.len());
             let mut kept = Vec::with_capacity(commit.partitions.len());

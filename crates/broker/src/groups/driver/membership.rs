@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use millstream_limits::{GROUP_MEMBER_BYTES_MAX, GROUP_PROTOCOLS_MAX};
+use millstream_store::Stay;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -43,8 +44,15 @@ impl Groups {
         request: JoinRequest,
     ) -> Result<oneshot::Receiver<Settling<JoinAnswer>>, GroupError> {
         self.check_join(group, &request)?;
+        self.check_disk(Stay::Passing)?;
         let cell = match &request.member_id {
-            None => self.get_or_create(group)?,
+            None => match self.get(group) {
+                Some(cell) => cell,
+                None => {
+                    self.check_disk(Stay::Lasting)?;
+                    self.get_or_create(group)?
+                }
+            },
             Some(_) => self.get(group).ok_or(GroupError::UnknownMember)?,
         };
         let fresh_id = self.fresh_member_id(&request);
@@ -89,6 +97,7 @@ impl Groups {
         request: SyncRequest,
     ) -> Result<oneshot::Receiver<Settling<SyncAnswer>>, GroupError> {
         let cell = self.of_member(group)?;
+        self.check_disk(Stay::Passing)?;
         let token = self.next_token();
         let (asker, answer) = oneshot::channel();
         let mut cell = cell.lock();

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use millstream_env::Env;
 use millstream_limits::GROUP_ID_BYTES_MAX;
 use millstream_record::TimestampMs;
-use millstream_store::{Slot, Ticket};
+use millstream_store::{Slot, Stay, Ticket};
 use parking_lot::{Mutex, RwLock};
 
 pub use self::admin::{GroupDescription, GroupListing, MemberDescription};
@@ -85,6 +85,13 @@ impl Groups {
         } else {
             Ok(())
         }
+    }
+
+    /// Refuses what somebody asks for if the disk has no room for it: before the machine is asked, which cannot take back
+    /// what it has said.
+    fn check_disk(&self, stay: Stay) -> Result<(), GroupError> {
+        let checked = self.slot.check_room(stay);
+        checked.map_err(|_| GroupError::DiskFull)
     }
 
     fn now(&self) -> Moment {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_catalog::TopicName;
 use millstream_limits::QUEUE_RECEIVE_BYTES_MAX;
 use millstream_record::{Offset, TimestampMs};
-use millstream_store::{Commit, Durability};
+use millstream_store::{Commit, Durability, Stay};
 
 use super::QueueHandle;
 use super::cell::JointCommit;
@@ -186,6 +186,7 @@ impl QueueHandle {
             puts: vec![(definition::key(self.id()), definition::encode(&definition))],
             ..Commit::default()
         };
+        self.check_disk(Stay::Passing)?;
         let joint = JointCommit::prepare(slot, commit, Durability::Fsync, 0);
         let joint = joint.map_err(BrokerError::from)?;
         let durable = {
@@ -220,6 +221,7 @@ impl QueueHandle {
         promise: Durability,
         event: impl FnOnce(&mut Queue, TimestampMs, &mut Effects),
     ) -> Result<(), QueueError> {
+        self.check_disk(Stay::Passing)?;
         let durable = {
             let mut state = self.cell.state.lock();
             state.check_open()?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millstream_catalog::TopicName;
 use millstream_limits::{QUEUE_STATE_DELETES_PER_COMMIT, QUEUES_MAX, RECORD_ENCODED_BYTES_MAX};
 use millstream_record::{Offset, TimestampMs};
-use millstream_store::{Commit, Durability, Ticket};
+use millstream_store::{Commit, Durability, Stay, Ticket};
 
 use super::cell::{Cell, JointCommit};
 use super::check::check_policy;
@@ -73,6 +73,8 @@ impl Broker {
         if queues.index.read().len() >= QUEUES_MAX {
             return Err(QueueError::TooManyQueues(QUEUES_MAX));
         }
+        let checked = self.inner.slot.check_room(Stay::Lasting);
+        checked.map_err(BrokerError::from)?;
         let dead_letter_topic = new
             .dead_letter_topic
             .clone()

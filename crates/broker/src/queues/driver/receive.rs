@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millstream_limits::QUEUE_RECEIVE_BYTES_MAX;
 use millstream_record::{Offset, TimestampMs};
+use millstream_store::Stay;
 use tokio::sync::oneshot;
 
 use super::QueueHandle;
@@ -109,6 +110,7 @@ impl QueueHandle {
     }
 
     pub(super) fn park(&self, receive: Receive, waiting: Waiting) -> Result<(), QueueError> {
+        self.check_disk(Stay::Passing)?;
         let mut state = self.cell.state.lock();
         state.check_open()?;
         let is_shared = state.machine.policy().access == Access::Shared;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_record::TimestampMs;
-use millstream_store::{Commit, CommitError, Durability, Ticket};
+use millstream_store::{Commit, CommitError, Durability, Stay, Ticket};
 
 use super::QueueHandle;
 use super::cell::{JointCommit, State};
@@ -115,6 +115,9 @@ impl QueueHandle {
         };
         // Whoever cannot acknowledge need not be told what else is wrong, nor have anything looked up.
         check(&self.cell.state.lock())?;
+        if let Err(error) = slot.check_room(Stay::Passing) {
+            return Ok(Err(error));
+        }
         let joint = match JointCommit::prepare(slot, commit, self.cell.durability, receipts.len()) {
             Ok(joint) => joint,
             Err(error) => return Ok(Err(error)),
@@ -147,6 +150,7 @@ impl QueueHandle {
         is_final: bool,
         event: impl FnOnce(&mut Queue, TimestampMs, &mut Answers, &mut Effects),
     ) -> Result<Answers, QueueError> {
+        self.check_disk(Stay::Passing)?;
         let (answers, durable) = {
             let mut state = self.cell.state.lock();
             state.check_open()?;
@@ -165,6 +169,13 @@ impl QueueHandle {
             durable.await.map_err(BrokerError::from)?;
         }
         Ok(answers)
+    }
+
+    /// Refuses what somebody asks for if the disk has no room for it. Asked before the machine is, which cannot take back
+    /// what it has said; what happens by itself does not ask.
+    pub(super) fn check_disk(&self, stay: Stay) -> Result<(), QueueError> {
+        let checked = self.broker.inner.slot.check_room(stay);
+        Ok(checked.map_err(BrokerError::from)?)
     }
 
     /// An event whose outcome nobody waits for.

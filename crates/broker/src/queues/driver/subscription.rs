@@ -2,6 +2,7 @@
 
 use millstream_limits::QUEUE_UNTAKEN_DELIVERIES_MAX;
 use millstream_record::TimestampMs;
+use millstream_store::Stay;
 use tokio::sync::mpsc;
 
 use super::QueueHandle;
@@ -98,7 +99,7 @@ impl QueueSubscription {
             // Some may be gone, or more than are read at once.
             let missing = delivery.count().saturating_sub(received.len() as u32);
             if missing > 0 {
-                self.link.add_credit(missing);
+                self.link.allow(missing);
             }
             if !received.is_empty() {
                 return Some(Ok((received, held)));
@@ -118,8 +119,14 @@ impl QueueSubscription {
 }
 
 impl SubscriptionLink {
-    /// Allows so many more records to be sent.
-    pub fn add_credit(&self, more: u32) {
+    /// Allows so many more records to be sent. Refused while the disk has no room to write down what is sent.
+    pub fn add_credit(&self, more: u32) -> Result<(), QueueError> {
+        self.queue.check_disk(Stay::Passing)?;
+        self.allow(more);
+        Ok(())
+    }
+
+    fn allow(&self, more: u32) {
         let token = self.token;
         self.queue
             .change(|machine, now, effects| machine.add_credit(token, more, now, effects));

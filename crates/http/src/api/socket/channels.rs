@@ -168,7 +168,7 @@ impl Channels {
                 total.send_modify(|total| *total = total.saturating_add(credit));
             }
             Credit::Messages(link) => {
-                link.add_credit(u32::try_from(credit).unwrap_or(u32::MAX));
+                link.add_credit(u32::try_from(credit).unwrap_or(u32::MAX))?;
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ pub(crate) struct Budget {
     buffers: AtomicUsize,
     /// The part of `buffers` that can be given up at any time.
     evictable: AtomicUsize,
-    /// Batches of memory partitions.
+    /// Batches of memory partitions, those that wait for the journal among them.
     memory_partitions: AtomicUsize,
     /// Batches that are sequenced and not yet in a buffer.
     queued: AtomicUsize,
@@ -84,6 +84,11 @@ impl Budget {
     pub(crate) fn set_evictable(&self, bytes: usize) {
         self.evictable.store(bytes, Ordering::Relaxed);
         self.notify();
+    }
+
+    /// Batches that wait for the journal.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Counts what a memory partition holds more.

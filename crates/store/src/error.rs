@@ -134,7 +134,7 @@ pub enum CommitError {
         /// The epoch that came.
         found: ProducerEpoch,
     },
-    /// The disk has no room for more records. Deleting some, or topics, makes room; then retry.
+    /// The disk has no room for it. Deleting records, or topics, makes room; then retry.
     #[error(
         "the disk is full: {available_bytes} bytes are free and {reserve_bytes} are kept in reserve; delete topics or records, or free space"
     )]

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use millstream_env::sim::SimDisk;
 use millstream_env::{Env, ManualClock, SeededRng};
 use millstream_store::{
-    Commit, CommitError, Durability, PartitionId, PartitionPolicy, Slot, SlotSettings, Stay, Ticket,
+    Commit, CommitError, Durability, Overflow, PartitionId, PartitionPolicy, Slot, SlotSettings,
+    Stay, Ticket,
 };
 
 use common::{batch, manual, one};
@@ -220,6 +221,47 @@ fn a_directory_whose_journal_has_no_room_opens_and_settles() {
     assert!(deleted.is_ready());
     assert_eq!(slot.disk_usage(id), 0);
     assert!(slot.state().get(b"key 49").unwrap().is_some());
+}
+
+#[test]
+fn a_memory_partition_keeps_to_its_bounds_while_it_waits_for_the_journal() {
+    let machine = Machine::new();
+    let slot = machine.open();
+    let small = PartitionPolicy {
+        memory_bytes: 100 << 10,
+        overflow: Overflow::Refuse,
+        ..PartitionPolicy::default()
+    };
+    let small = common::open_partition_with(&slot, Durability::Memory, small);
+    let large = common::open_partition(&slot, Durability::Memory);
+    machine.pass(&slot);
+    fill_up(&machine, &slot);
+    let publish = |id| slot.commit(one(id, batch(1, &[1; 40 << 10])));
+    // The first offsets are given out once the journal says how many.
+    let mut waiting = vec![publish(small).unwrap(), publish(small).unwrap()];
+    let refused = publish(small).unwrap_err();
+    assert!(
+        matches!(refused, CommitError::MemoryFull { .. }),
+        "{refused}"
+    );
+    let refused = loop {
+        match publish(large) {
+            Ok(sequenced) => waiting.push(sequenced),
+            Err(refused) => break refused,
+        }
+        assert!(waiting.len() < 1000, "they are taken without bound");
+    };
+    assert!(matches!(refused, CommitError::DiskFull { .. }), "{refused}");
+    let stats = slot.stats();
+    assert!(stats.memory_bytes <= stats.memory_budget_bytes, "{stats:?}");
+    assert!(stats.memory_bytes >= (waiting.len() as u64) * (40 << 10));
+    machine.disk.set_capacity(AMPLE_BYTES);
+    machine.pass(&slot);
+    assert!(waiting.iter().all(|one| one.durable.is_ready()));
+    drop(publish(large).unwrap());
+    let shown = |id| slot.partition(id).unwrap().offsets().high_watermark.0;
+    assert_eq!(shown(small), 2);
+    assert_eq!(shown(large), waiting.len() as i64 - 1);
 }
 
 #[test]

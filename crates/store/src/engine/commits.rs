@@ -41,8 +41,8 @@ impl Engine {
         then: impl FnOnce(&mut StateChanges),
     ) -> Result<Sequenced, CommitError> {
         self.check_failure()?;
-        let disk_full = self.room.is_full().then(|| self.room.refusal());
-        self.sequencer.sequence(prepared.0, disk_full, |commit| {
+        let refusals = self.refusals();
+        self.sequencer.sequence(prepared.0, refusals, |commit| {
             self.install(commit);
             let mut changes = StateChanges::default();
             then(&mut changes);

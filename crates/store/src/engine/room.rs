@@ -10,6 +10,7 @@ use crate::ids::JournalPosition;
 use crate::journal::composer::Composed;
 use crate::media::Claim;
 use crate::room::Stay;
+use crate::sequencer::Refusals;
 
 impl Engine {
     /// Refuses what a client asks for if there is no room for it.
@@ -17,6 +18,22 @@ impl Engine {
         let room = &self.room;
         let refused = self.is_stuck() || (stay == Stay::Lasting && room.is_short());
         if refused { Err(room.refusal()) } else { Ok(()) }
+    }
+
+    /// What appends are refused with at present.
+    pub(super) fn refusals(&self) -> Refusals {
+        let (room, budget) = (&self.room, &self.budget);
+        // What is queued does not show in what is free.
+        let left_bytes = room
+            .unclaimed_bytes()
+            .saturating_sub(room.reserve_bytes() / 2);
+        let disk_full = room.is_full() || budget.queued_bytes() as u64 > left_bytes;
+        let journal_full =
+            room.journal_waits() && (self.is_stuck() || budget.memory_partitions_full(0));
+        Refusals {
+            disk: disk_full.then(|| room.refusal()),
+            journal: journal_full.then(|| room.refusal()),
+        }
     }
 
     /// Whether what is queued for the journal waits for room, and is as much as may wait, or waits in vain.
@@ -40,10 +57,8 @@ impl Engine {
     pub(super) fn note_room(&self, composed: &Result<Composed, SlotFailure>, claim: Claim) {
         let waits = matches!(composed, Ok(Composed::NoRoom));
         let waited = self.room.set_journal_waits(waits);
-        match composed {
-            Ok(Composed::NoRoom) if claim == Claim::Needed => self.room.set_settling_waits(true),
-            Ok(Composed::Group(_)) if claim == Claim::Needed => self.room.set_settling_waits(false),
-            _ => {}
+        if waits && claim == Claim::Needed {
+            self.room.set_settling_waits(true);
         }
         if waits && !waited {
             // A boundary is to be drawn.

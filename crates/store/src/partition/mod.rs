@@ -38,6 +38,8 @@ pub struct Partition {
     /// Locked only by who holds the slot's sequencer.
     pub(crate) sequence: Mutex<Sequence>,
     visible: Mutex<Visible>,
+    /// Bytes of batches that a memory partition has taken and that wait for the journal.
+    unshown_bytes: AtomicU64,
     /// The last journal buffer that holds a batch of this partition.
     last_buffer: AtomicU64,
 }
@@ -178,6 +180,7 @@ impl Partition {
                 wakes: Vec::new(),
                 appended: Appends::default(),
             }),
+            unshown_bytes: AtomicU64::new(0),
             last_buffer: AtomicU64::new(0),
         }
     }

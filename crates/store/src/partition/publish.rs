@@ -1,5 +1,7 @@
 //! What readers see change.
 
+use std::sync::atomic::Ordering;
+
 use millstream_record::{Offset, TimestampMs};
 
 use super::Partition;
@@ -22,9 +24,18 @@ impl Partition {
         wakes.iter().for_each(|wake| wake.fire());
     }
 
-    /// Shows a batch of a memory partition to readers, and makes room for it where that is the policy.
+    /// Counts a batch that a memory partition has taken and not shown yet.
+    pub(crate) fn take_in_memory(&self, batch: &TailBatch) {
+        let bytes = batch.size_bytes();
+        self.budget.add_memory(bytes);
+        self.unshown_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Shows a batch that a memory partition has taken to readers, and makes room for it where that is the policy.
     pub(crate) fn publish_in_memory(&self, batch: TailBatch, policy: &PartitionPolicy) {
-        self.budget.add_memory(batch.size_bytes());
+        self.unshown_bytes
+            .fetch_sub(batch.size_bytes() as u64, Ordering::Relaxed);
         let mut visible = self.visible.lock();
         let before = visible.tail.bytes() + batch.size_bytes() as u64;
         if policy.overflow == Overflow::DropOldest {
@@ -98,7 +109,8 @@ impl Partition {
 
     /// Whether a memory partition of at most `bound_bytes` takes `more_bytes` without dropping anything.
     pub(crate) fn has_memory_for(&self, more_bytes: u64, bound_bytes: u64) -> bool {
-        self.visible.lock().tail.bytes() + more_bytes <= bound_bytes
+        let unshown_bytes = self.unshown_bytes.load(Ordering::Relaxed);
+        self.visible.lock().tail.bytes() + unshown_bytes + more_bytes <= bound_bytes
             && !self.budget.memory_partitions_full(more_bytes as usize)
     }
 }

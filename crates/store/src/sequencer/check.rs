@@ -6,6 +6,38 @@ use super::{Resolved, Target};
 use crate::error::CommitError;
 use crate::ids::PartitionId;
 use crate::policy::Overflow;
+use crate::ticket::CommitNumber;
+
+/// What appends are refused with for want of room on the disk.
+pub(crate) struct Refusals {
+    /// Those that need the disk.
+    pub(crate) disk: Option<CommitError>,
+    /// Those to memory partitions that would have to wait for the journal, and hold memory as long.
+    pub(crate) journal: Option<CommitError>,
+}
+
+impl Refusals {
+    pub(super) fn check(self, commit: &Resolved, durable: CommitNumber) -> Result<(), CommitError> {
+        let targets = || commit.appends.iter().flat_map(|append| &append.targets);
+        if let Some(refusal) = self.disk
+            && targets().any(|target| target.copy.is_none())
+        {
+            return Err(refusal);
+        }
+        let Some(refusal) = self.journal else {
+            return Ok(());
+        };
+        let waits = commit.appends.iter().any(|resolved| {
+            let count = resolved.append.header.offset_count();
+            let mut targets = resolved.targets.iter();
+            targets.any(|target| {
+                let sequence = target.partition.sequence.lock();
+                sequence.last_queued > durable || sequence.next_offset + count > sequence.reserved
+            })
+        });
+        if waits { Err(refusal) } else { Ok(()) }
+    }
+}
 
 /// Everything about a commit that can be refused before anything changes.
 pub(super) fn check_partitions(commit: &Resolved) -> Result<(), CommitError> {

@@ -19,6 +19,7 @@ use millstream_record::{LeaderEpoch, Offset, TimestampMs, header};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+pub(crate) use check::Refusals;
 use check::check_partitions;
 use draft::{Draft, Undo};
 pub(crate) use require::Requirement;
@@ -108,12 +109,12 @@ impl Sequencer {
         }
     }
 
-    /// Takes the commit into the order or refuses it. `disk_full` refuses appends that need the disk. `install` runs
-    /// inside the order once the commit cannot be refused any more.
+    /// Takes the commit into the order or refuses it. `install` runs inside the order once the commit cannot be refused any
+    /// more.
     pub(crate) fn sequence(
         &self,
         mut commit: Resolved,
-        disk_full: Option<CommitError>,
+        refusals: Refusals,
         install: impl FnOnce(&mut Resolved),
     ) -> Result<Sequenced, CommitError> {
         let mut order = self.order.lock();
@@ -124,11 +125,7 @@ impl Sequencer {
         for requirement in &commit.requires {
             requirement.check(&self.state)?;
         }
-        if let Some(refusal) = disk_full
-            && commit.appends.iter().any(ResolvedAppend::needs_disk)
-        {
-            return Err(refusal);
-        }
+        refusals.check(&commit, self.progress.durable())?;
         let mut draft = Draft::default();
         self.place_appends(&mut commit, &mut draft)?;
         install(&mut commit);
@@ -256,6 +253,9 @@ impl Sequencer {
     fn enqueue(&self, order: &mut Order, draft: Draft, commit: &Resolved) -> Sequenced {
         let ticket = |number| Ticket::new(number, Arc::clone(&self.progress));
         let sync = draft.needs_sync(commit);
+        for (partition, batch, _) in &draft.effects.memory {
+            partition.take_in_memory(batch);
+        }
         let nothing = draft.frame == Frame::default();
         if nothing && draft.can_skip_journal(self.progress.durable()) {
             let durable = ticket(draft.wait_for);
@@ -317,12 +317,6 @@ impl Sequencer {
     /// The last commit that has a place.
     pub(crate) fn last(&self) -> CommitNumber {
         self.order.lock().last
-    }
-}
-
-impl ResolvedAppend {
-    fn needs_disk(&self) -> bool {
-        self.targets.iter().any(|target| target.copy.is_none())
     }
 }
 

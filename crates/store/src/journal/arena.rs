@@ -88,7 +88,13 @@ impl Retirees {
 
     fn retire(&self, retired: Retired) {
         let mut inner = self.inner.lock();
-        inner.held.push_back(retired);
+        match retired.memory {
+            // No tail ever points into it.
+            Some(memory) if retired.partitions.is_empty() => {
+                inner.released.push((memory, retired.capacity));
+            }
+            _ => inner.held.push_back(retired),
+        }
         self.count_evictable(&inner);
     }
 
@@ -246,8 +252,15 @@ impl Arena {
 #[cfg(test)]
 mod tests {
     use bytes::BufMut;
+    use millstream_record::Offset;
 
     use super::*;
+    use crate::epochs::Epochs;
+    use crate::ids::PartitionId;
+    use crate::media::MemoryBlobs;
+    use crate::pack::PackSet;
+    use crate::partition::PartitionOrigin;
+    use crate::policy::Durability;
 
     fn fill(arena: &mut Arena, bytes: usize, end: u64) -> Bytes {
         let buffer = arena.start(bytes);
@@ -255,12 +268,36 @@ mod tests {
         arena.finish(JournalPosition(end))
     }
 
+    /// The same, with a batch of a partition in it.
+    fn fill_with_batch(arena: &mut Arena, bytes: usize, end: u64) -> Bytes {
+        arena.start(bytes);
+        arena.note(&partition(&arena.retirees.budget));
+        fill(arena, bytes, end)
+    }
+
+    fn partition(budget: &Arc<Budget>) -> Arc<Partition> {
+        let origin = PartitionOrigin {
+            id: PartitionId(1),
+            durability: Durability::Fsync,
+            leader_epoch: Arc::default(),
+            log_start: Offset::ZERO,
+            next_offset: Offset::ZERO,
+            settled: Offset::ZERO,
+            epochs: Epochs::default(),
+            policy: None,
+        };
+        let packs = PackSet::new(Arc::new(MemoryBlobs::default()), std::iter::empty());
+        Arc::new(Partition::new(origin, Arc::new(packs), Arc::clone(budget)))
+    }
+
     #[test]
     fn buffers_are_used_again_once_settled_and_dropped() {
         let budget = Arc::new(Budget::new(3 * (8192 + DIRECT_ALIGNMENT)));
         let retirees = Arc::new(Retirees::new(Arc::clone(&budget)));
         let mut arena = Arena::new(Arc::clone(&retirees), 8192, 0);
-        let groups: Vec<_> = (1..=6).map(|end| fill(&mut arena, 4096, end)).collect();
+        let groups: Vec<_> = (1..=6)
+            .map(|end| fill_with_batch(&mut arena, 4096, end))
+            .collect();
         assert!(
             groups
                 .iter()
@@ -283,8 +320,22 @@ mod tests {
         let budget = Arc::new(Budget::new(8192 + DIRECT_ALIGNMENT));
         let retirees = Arc::new(Retirees::new(Arc::clone(&budget)));
         let mut arena = Arena::new(retirees, 8192, 0);
-        drop(fill(&mut arena, 8192, 1));
-        drop(fill(&mut arena, 8192, 2));
+        drop(fill_with_batch(&mut arena, 8192, 1));
+        drop(fill_with_batch(&mut arena, 8192, 2));
         assert!(budget.is_exceeded());
+    }
+
+    #[test]
+    fn what_holds_no_batches_is_used_again_at_once() {
+        let budget = Arc::new(Budget::new(2 * (8192 + DIRECT_ALIGNMENT)));
+        let retirees = Arc::new(Retirees::new(Arc::clone(&budget)));
+        let mut arena = Arena::new(retirees, 8192, 0);
+        for end in 1..20 {
+            // The writer has a group as long as it takes to write it, while the next is composed.
+            let being_written = fill(&mut arena, 8192, 2 * end);
+            drop(fill(&mut arena, 8192, 2 * end + 1));
+            drop(being_written);
+        }
+        assert_eq!(budget.held_bytes(), budget.limit_bytes());
     }
 }

@@ -67,6 +67,20 @@ impl Base {
         })
     }
 
+    /// Opens the table at `path` again, if there is one, as it was before a transaction that was broken off: what was
+    /// whole then is whole.
+    pub(super) fn reopen(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, StateError> {
+        let Some(file) = open_file(disk, path, Access::ReadWrite)? else {
+            return Ok(None);
+        };
+        let database = builder().create_with_backend(FileBackend(file));
+        let base = Self {
+            database: database.map_err(Box::new)?,
+        };
+        base.begin_read()?.check_version()?;
+        Ok(Some(base))
+    }
+
     /// Makes the table at `path`. It appears there whole, or not at all.
     pub(super) fn create(
         disk: &dyn Disk,

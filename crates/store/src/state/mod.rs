@@ -293,7 +293,8 @@ impl State {
         if error.is_disk_full() {
             let mut generations = self.generations.write();
             generations.base = None;
-            let reopened = Base::open(&*self.disk, &self.path);
+            // Everybody waits for this: it must not read all of the table.
+            let reopened = Base::reopen(&*self.disk, &self.path);
             let reopened = reopened.map_err(|error| StateError::Gone(error.to_string()))?;
             generations.base = reopened.map(Arc::new);
         }

@@ -263,6 +263,37 @@ fn a_full_disk_passes() {
 }
 
 /// Whatever bit flips, the content is right or refused, and nothing panics.
+/// Everybody waits while the table is opened again: damage in what is not needed for that shows that it is not read.
+#[test]
+fn after_a_full_disk_the_table_is_not_read_through() {
+    let disk = SimDisk::new(1, 64 << 20);
+    let path = Path::new("/state.redb");
+    let state = State::open(disk.mount(), path).unwrap();
+    let write = |from: u32, position: u64| {
+        for n in from..from + 1000 {
+            let key = Bytes::copy_from_slice(&n.to_be_bytes());
+            state.apply(&[(key, Bytes::from(vec![7; 1000]))], &[]);
+        }
+        state.freeze().map(|checkpoint| {
+            let written = state.write(&checkpoint, JournalPosition(position));
+            (checkpoint, written)
+        })
+    };
+    write(0, 1).unwrap().1.unwrap();
+    let (_, bytes) = disk.files(Path::new("/"))[0];
+    for at in (bytes / 4..bytes * 3 / 4).step_by(16 << 10) {
+        disk.flip_bit(path, at + 2000, at + 2100);
+    }
+    disk.set_capacity(disk.used_bytes());
+    let (checkpoint, written) = write(1000, 2).unwrap();
+    let error = written.unwrap_err();
+    assert!(error.is_disk_full(), "{error}");
+    assert_eq!(state.covered_position(), JournalPosition(1));
+    assert!(state.get(&1999u32.to_be_bytes()).unwrap().is_some());
+    disk.set_capacity(64 << 20);
+    state.write(&checkpoint, JournalPosition(2)).unwrap();
+}
+
 #[test]
 fn flipped_bits_are_noticed() {
     let dir = tempfile::tempdir().unwrap();

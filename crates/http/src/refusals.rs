@@ -27,8 +27,11 @@ const WITH_BODY: &[Kind] = &[
 /// What a request with a body in JSON may meet.
 const WITH_JSON: &[Kind] = &[Kind::BAD_JSON, Kind::UNSUPPORTED_MEDIA_TYPE];
 
-/// What a change may meet.
-const CHANGE: &[Kind] = &[Kind::SHUTTING_DOWN, Kind::FAILED];
+/// What a change may meet that makes room.
+const REMOVAL: &[Kind] = &[Kind::SHUTTING_DOWN, Kind::FAILED];
+
+/// What any other change may meet.
+const CHANGE: &[Kind] = &[Kind::SHUTTING_DOWN, Kind::FAILED, Kind::DISK_FULL];
 
 /// What may be met where records are appended.
 const APPEND: &[Kind] = &[
@@ -78,7 +81,7 @@ fn of_operation(id: &str) -> Option<Vec<Kind>> {
             ],
             CHANGE,
         ],
-        "delete_topic" => &[&[Kind::UNKNOWN_TOPIC], CHANGE],
+        "delete_topic" => &[&[Kind::UNKNOWN_TOPIC], REMOVAL],
         "publish" => &[APPEND, &[Kind::IDEMPOTENCY_KEY_REUSED]],
         "read" => &[
             READ,
@@ -104,19 +107,19 @@ fn of_operation(id: &str) -> Option<Vec<Kind>> {
                 Kind::OFFSET_OUT_OF_RANGE,
                 Kind::COMPACTED_TOPIC,
             ],
-            CHANGE,
+            REMOVAL,
         ],
         "describe_group" => &[&[Kind::UNKNOWN_GROUP, Kind::OVERLOADED]],
         "delete_group" => &[
             &[Kind::UNKNOWN_GROUP, Kind::GROUP_NOT_EMPTY, Kind::OVERLOADED],
-            CHANGE,
+            REMOVAL,
         ],
         "put_route" => &[
             &[Kind::INVALID_ROUTE, Kind::INVALID_NAME, Kind::EXISTS],
             CHANGE,
         ],
         "describe_route" => &[&[Kind::UNKNOWN_ROUTE]],
-        "delete_route" => &[&[Kind::UNKNOWN_ROUTE], CHANGE],
+        "delete_route" => &[&[Kind::UNKNOWN_ROUTE], REMOVAL],
         "create_queue" => &[
             &[
                 Kind::INVALID_NAME,
@@ -135,12 +138,15 @@ fn of_operation(id: &str) -> Option<Vec<Kind>> {
                 Kind::UNKNOWN_QUEUE,
                 Kind::CONSUMER_NEEDED,
                 Kind::QUEUE_TAKEN,
+                Kind::DISK_FULL,
             ],
             READ,
         ],
         "alter_queue" => &[&[Kind::INVALID_POLICY, Kind::UNKNOWN_QUEUE], CHANGE, READ],
-        "delete_queue" | "purge_queue" | "pause_queue" | "resume_queue" | "ack" | "nack"
-        | "reject" | "extend" => &[&[Kind::UNKNOWN_QUEUE], CHANGE],
+        "delete_queue" => &[&[Kind::UNKNOWN_QUEUE], REMOVAL],
+        "purge_queue" | "pause_queue" | "resume_queue" | "ack" | "nack" | "reject" | "extend" => {
+            &[&[Kind::UNKNOWN_QUEUE], CHANGE]
+        }
         "redrive_queue" => &[&[Kind::UNKNOWN_QUEUE, Kind::CONFLICT], APPEND, READ],
         "ack_and_publish" => &[&[Kind::UNKNOWN_QUEUE, Kind::RECEIPT_LOST], APPEND],
         "follow" => &[

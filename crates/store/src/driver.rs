@@ -87,11 +87,11 @@ fn run_journal(engine: &Engine, shared: &Shared, turn: Turn) {
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        let stuck = engine.room.is_full();
-        if stuck && !engine.queue.is_empty() {
+        let full = engine.room.is_full();
+        if engine.room.journal_waits() {
             // What is queued waits for room, which only time brings.
             thread::sleep(ROOM_RETRY);
-        } else if !engine.queue.wait(turn, stuck.then_some(ROOM_RETRY)) {
+        } else if !engine.queue.wait(turn, full.then_some(ROOM_RETRY)) {
             return;
         }
     }

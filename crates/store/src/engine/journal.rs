@@ -101,12 +101,14 @@ pub(super) fn mark_start(
     let context = || format!("writing the journal in {}", settings.data_dir.display());
     let full = || OpenError::io(context())(std::io::ErrorKind::StorageFull.into());
     let failed = |failure| OpenError::io(context())(std::io::Error::other(failure));
-    let claim = if room.has_room_for_journal() {
-        Claim::Ahead
-    } else {
-        Claim::Needed
-    };
-    match composer.compose(synced, claim).map_err(failed)? {
+    let mut composed = Composed::NoRoom;
+    if room.has_room_for_journal() {
+        composed = composer.compose(synced, Claim::Ahead).map_err(failed)?;
+    }
+    if matches!(composed, Composed::NoRoom) {
+        composed = composer.compose(synced, Claim::Needed).map_err(failed)?;
+    }
+    match composed {
         Composed::Group(group) => writer.write(group).map(drop).map_err(failed),
         Composed::Idle | Composed::NoRoom => Err(full()),
     }

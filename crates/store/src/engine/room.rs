@@ -44,10 +44,13 @@ impl Engine {
 
     /// How much the next group may claim of the disk. What is left in the end is for settling, and for what frees more.
     pub(super) fn claim(&self) -> Claim {
-        if self.room.has_room_for_journal() {
-            Claim::Ahead
-        } else if self.queue.makes_room() {
+        let has_room = self.room.has_room_for_journal();
+        // There may be none although there seems to be: a quota does not show.
+        let is_tight = !has_room || self.room.journal_waits();
+        if is_tight && self.queue.makes_room() {
             Claim::Needed
+        } else if has_room {
+            Claim::Ahead
         } else {
             Claim::Nothing
         }

@@ -309,7 +309,8 @@ impl Queue {
         inner.looking = true;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.inner.lock().waiting.is_empty()
     }
 }

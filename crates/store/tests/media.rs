@@ -203,11 +203,13 @@ fn without_ample_room_all_spares_but_one_are_given_back() {
     assert_eq!(files(), 4, "three spares wait beside the file in use");
     assert!(!journal.prepare(false).unwrap());
     assert_eq!(files(), 2);
+    sim.set_capacity(sim.used_bytes());
+    let next = JournalPosition(4 * FILE_BYTES + 4096);
     assert!(
-        journal
-            .claim(JournalPosition(5 * FILE_BYTES), Claim::Ahead)
-            .unwrap()
+        !journal.claim(next, Claim::Nothing).unwrap(),
+        "it is kept for what makes room"
     );
+    assert!(journal.claim(next, Claim::Needed).unwrap());
     assert_eq!(files(), 2, "the one that was kept is used");
 }
 

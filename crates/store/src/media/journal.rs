@@ -20,7 +20,7 @@ pub enum Claim {
     Ahead,
     /// No more than what is to be written takes: for what makes room.
     Needed,
-    /// None: what is left of the disk is for others.
+    /// None, nor what is kept to go on in: that is for what makes room.
     Nothing,
 }
 

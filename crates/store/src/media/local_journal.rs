@@ -173,10 +173,12 @@ impl LocalJournal {
 
     /// Makes a spare, or a new file, the file of that number, and at least `bytes` large.
     fn claim_file(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<()> {
+        if claim == Claim::Nothing {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let spare = self.files.lock().spares.pop_first();
         let (spare, length) = match spare {
             Some(spare) => (spare, self.complete_spare(spare, bytes, claim)?),
-            None if claim == Claim::Nothing => return Err(io::ErrorKind::StorageFull.into()),
             None => (self.make_spare(bytes)?.0, bytes),
         };
         let path = self.path(number, JOURNAL_SUFFIX);

@@ -205,7 +205,7 @@ async fn what_was_not_handed_on_when_its_time_ended_does_not_count() {
     assert!(!slow.link().handed(lease), "its time is over");
     let described = queue.describe().unwrap();
     assert_eq!((described.depth.ready, described.totals.timed_out), (2, 0));
-    slow.link().add_credit(2);
+    slow.link().add_credit(2).unwrap();
     let taken = take(&mut slow, 2).await;
     assert!(taken.iter().all(|one| one.attempts == 1));
     assert!(slow.link().handed(taken[0].receipt.lease));

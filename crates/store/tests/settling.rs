@@ -10,7 +10,7 @@ use millstream_record::{
     BatchBuilder, Codec, LeaderEpoch, NewRecord, Offset, ProducerEpoch, ProducerId, Sequence,
     TimestampMs,
 };
-use millstream_store::{Cleanup, Commit, Durability, PartitionPolicy, Read, Slot, Trim};
+use millstream_store::{Cleanup, Commit, Durability, PartitionPolicy, Read, ReadError, Slot, Trim};
 use smallvec::smallvec;
 
 fn run(slot: &Slot) {
@@ -22,7 +22,7 @@ fn in_packs(slot: &Slot, id: millstream_store::PartitionId) -> bool {
     let partition = slot.partition(id).unwrap();
     let offsets = partition.offsets();
     let read = partition.read(offsets.log_start, 1, offsets.high_watermark);
-    matches!(read, Ok(Read::Packs(_)))
+    matches!(read, Ok(Read::Disk(_)))
 }
 
 #[tokio::test]
@@ -211,4 +211,59 @@ fn what_should_have_been_compacted_by_now_is_not_left_in_the_journal() {
     let kept: Vec<_> = read_all(&partition, Offset(0));
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(kept[0].0, 1);
+}
+
+/// What was to be read may be trimmed, and its pack be gone, before a thread is there to read it.
+#[tokio::test]
+async fn a_read_that_a_trim_overtakes_is_never_taken_for_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || millstream_store::SlotSettings {
+        housekeeping_interval: std::time::Duration::ZERO,
+        ..manual(dir.path())
+    };
+    let slot = open(settings());
+    let id = open_partition(&slot, Durability::Fsync);
+    for n in 0..20 {
+        drop(slot.commit(one(id, batch(1, &[n; 4_000]))).unwrap());
+        slot.step_journal();
+    }
+    slot.shutdown().await.unwrap();
+    drop(slot);
+
+    let slot = open(settings());
+    slot.set_policy(id, PartitionPolicy::default());
+    let partition = slot.partition(id).unwrap();
+    for n in 20..30 {
+        drop(slot.commit(one(id, batch(1, &[n; 100]))).unwrap());
+        slot.step_journal();
+    }
+    let end = partition.offsets().high_watermark;
+    let begin = |from| match partition.read(Offset(from), 1 << 20, end).unwrap() {
+        Read::Disk(read) => read,
+        Read::Memory(_) => panic!("what has been settled is in memory"),
+    };
+    let before = [begin(0), begin(19)];
+    drop(
+        slot.commit(Commit {
+            trims: vec![Trim {
+                partition: id,
+                log_start: Offset(20),
+            }],
+            ..Commit::default()
+        })
+        .unwrap(),
+    );
+    for _ in 0..1000 {
+        let _ = slot.step_journal() | slot.step_settling();
+    }
+    assert_eq!(slot.disk_usage(id), 0);
+    for read in before {
+        let out_of_range = ReadError::OutOfRange {
+            log_start: Offset(20),
+            high_watermark: end,
+        };
+        let error = read.run().unwrap_err();
+        assert_eq!(error.to_string(), out_of_range.to_string());
+    }
+    assert_eq!(read_all(&partition, Offset(20)).len(), 10);
 }

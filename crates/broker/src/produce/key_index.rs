@@ -10,6 +10,7 @@
 //! check and the append. Offsets before the log start count as none; `trim.rs` takes their entries away in time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream_limits::{BATCH_DECOMPRESSED_BYTES_MAX, KEY_INDEX_KEY_BYTES_MAX, KEY_RECORDS_MAX};
@@ -295,10 +296,18 @@ fn history(
 }
 
 /// The record at `offset`, if it is still there. Blocks.
-fn record_at(log: &Partition, offset: Offset, upto: Offset) -> Result<Option<Record>, BrokerError> {
-    let slices = match log.read(offset, 1, upto) {
-        Ok(Read::Memory(slices)) => slices,
-        Ok(Read::Packs(read)) => read.run()?,
+fn record_at(
+    log: &Arc<Partition>,
+    offset: Offset,
+    upto: Offset,
+) -> Result<Option<Record>, BrokerError> {
+    let read = match log.read(offset, 1, upto) {
+        Ok(Read::Disk(read)) => read.run(),
+        Ok(Read::Memory(slices)) => Ok(slices),
+        Err(error) => Err(error),
+    };
+    let slices = match read {
+        Ok(slices) => slices,
         // The log start has moved on.
         Err(millstream_store::ReadError::OutOfRange { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_limits::{ANSWER_BYTES_MIN, FETCH_BYTES_MAX};
 use millstream_record::{Batch, BatchError, Batches, LeaderEpoch, Offset};
-use millstream_store::{Offsets, PackRead, Read, Wake};
+use millstream_store::{DiskRead, Offsets, Read, Wake};
 use smallvec::SmallVec;
 
 use super::Isolation;
@@ -63,7 +63,7 @@ pub struct EpochEnd {
 /// A part for which the disk is needed.
 pub(super) struct OnDisk {
     part: usize,
-    read: PackRead,
+    read: DiskRead,
 }
 
 /// What a fetch has found so far.
@@ -198,7 +198,7 @@ impl Gathering {
             match self.read(part) {
                 Ok(None) => {}
                 Ok(Some(Read::Memory(slices))) => self.take(part, slices),
-                Ok(Some(Read::Packs(read))) => return Some(OnDisk { part, read }),
+                Ok(Some(Read::Disk(read))) => return Some(OnDisk { part, read }),
                 Err(error) => self.parts[part].fail(error),
             }
         }

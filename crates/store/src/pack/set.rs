@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_record::{Batch, Offset, TimestampMs};
 use parking_lot::RwLock;
-use smallvec::SmallVec;
 
 use super::cache::PackCache;
 use super::layout::DirectoryEntry;
@@ -167,7 +166,13 @@ impl PackSet {
                 let found = first_record_since(&batch, at, from);
                 let found = found.map_err(|error| PackError::from(error).at(base))?;
                 Ok(Some((found, batch.header.next_offset())))
-            })?;
+            });
+            let found = match found {
+                // It was merged or trimmed meanwhile.
+                Err(_) if !self.has(&placed) => continue,
+                Err(error) => return Err(error),
+                Ok(found) => found,
+            };
             from = match found {
                 Some((Some(record), _)) => return Ok(Some(record)),
                 // Its records are older than its header says, or were trimmed.
@@ -184,17 +189,23 @@ impl PackSet {
         partition: PartitionId,
         from: Offset,
     ) -> Result<Option<(TimestampMs, Offset)>, ReadError> {
-        let mut best: Option<Stamp> = None;
-        for placed in self.ranges(partition) {
-            let range = placed.range;
-            let hopeless = best.is_some_and(|(latest, _)| range.max_timestamp <= latest);
-            if range.is_empty() || range.last < from || hopeless {
-                continue;
+        'anew: loop {
+            let mut best: Option<Stamp> = None;
+            for placed in self.ranges(partition) {
+                let range = placed.range;
+                let hopeless = best.is_some_and(|(latest, _)| range.max_timestamp <= latest);
+                if range.is_empty() || range.last < from || hopeless {
+                    continue;
+                }
+                let latest = self.in_pack(placed, |pack, entry| latest_in_range(pack, entry, from));
+                best = match latest {
+                    // It was merged or trimmed meanwhile.
+                    Err(_) if !self.has(&placed) => continue 'anew,
+                    latest => later(best, latest?),
+                };
             }
-            let found = self.in_pack(placed, |pack, entry| latest_in_range(pack, entry, from))?;
-            best = later(best, found);
+            return Ok(best);
         }
-        Ok(best)
     }
 
     /// The open pack.
@@ -266,6 +277,7 @@ impl PackSet {
         let placed = self.find(partition, from)?;
         match self.in_pack(placed, |pack, entry| Ok(pack.after_damage(entry, from))) {
             Ok(next) => Some(next),
+            Err(_) if !self.has(&placed) => None,
             // The whole pack.
             Err(ReadError::Damaged { .. }) => Some(placed.range.end),
             Err(_) => None,
@@ -302,7 +314,7 @@ impl PackSet {
     }
 }
 
-/// A read that has to go to the disk.
+/// A read of one range of a pack.
 pub struct PackRead {
     set: Arc<PackSet>,
     placed: PlacedRange,
@@ -314,28 +326,17 @@ pub struct PackRead {
 impl PackRead {
     /// Reads the batches: whole ones, in order, the first of which contains the offset asked for, or is the next one
     /// after it when compaction left none there. Blocks.
-    pub fn run(self) -> Result<SmallVec<[Bytes; 4]>, ReadError> {
-        let mut batches = SmallVec::new();
-        let mut placed = Some(self.placed);
-        while let Some(range) = placed.filter(|placed| placed.range.first < self.upto) {
-            let read = self.set.in_pack(range, |pack, entry| {
-                pack.read(entry, self.from, self.max_bytes, self.upto)
-            });
-            match read {
-                Ok(bytes) => {
-                    if !bytes.is_empty() {
-                        batches.push(bytes);
-                    }
-                    break;
-                }
-                // Merging may have replaced the pack since the range was chosen.
-                Err(_) if !self.set.has(&range) => {
-                    placed = self.set.find(range.range.partition, self.from);
-                }
-                Err(error) => return Err(error),
-            }
+    ///
+    /// `None` when the range cannot be read and is not in force any more: it was merged, compacted or trimmed since it was
+    /// chosen, and where its batches are now has to be found out anew.
+    pub fn run(&self) -> Result<Option<Bytes>, ReadError> {
+        let read = self.set.in_pack(self.placed, |pack, entry| {
+            pack.read(entry, self.from, self.max_bytes, self.upto)
+        });
+        match read {
+            Err(_) if !self.set.has(&self.placed) => Ok(None),
+            read => read.map(Some),
         }
-        Ok(batches)
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! It has two sides, each with a lock of its own. [`Sequence`] is where the next batch goes; it is touched only while
 //! the slot's sequencer is held, and runs ahead of [`Visible`], which is what is durable and shown to readers, and moves
-//! when the journal publishes (`publish`). `search` finds records by their time.
+//! when the journal publishes (`publish`). `read` reads batches in order, `search` finds records by their time.
 
 mod publish;
+mod read;
 mod search;
 
 use std::sync::Arc;
@@ -20,12 +21,13 @@ use crate::budget::Budget;
 use crate::epochs::{Epochs, SlotEpoch};
 use crate::error::ReadError;
 use crate::ids::{JournalPosition, PartitionId};
-use crate::pack::{PackRead, PackSet};
+use crate::pack::PackSet;
 use crate::policy::{Durability, PartitionPolicy};
 use crate::producers::Producers;
-use crate::tail::{Slices, Tail, TailBatch};
+use crate::tail::{Tail, TailBatch};
 use crate::ticket::CommitNumber;
 use crate::wake::Wake;
+pub use read::{DiskRead, Read};
 
 /// A partition of an open slot.
 pub struct Partition {
@@ -114,15 +116,6 @@ pub struct Offsets {
     pub log_end: Offset,
     /// The leadership now in force.
     pub leader_epoch: LeaderEpoch,
-}
-
-/// What a read found.
-#[derive(Debug)]
-pub enum Read {
-    /// Whole batches in order, the first of which contains the offset asked for; none at the end of the partition.
-    Memory(Slices),
-    /// The batches are on the disk: run this on a thread that may block.
-    Packs(PackRead),
 }
 
 /// What a partition knows of one idempotent producer.
@@ -218,31 +211,6 @@ impl Partition {
     /// What readers have been shown of appends since the process started.
     pub fn appended(&self) -> Appends {
         self.visible.lock().appended
-    }
-
-    /// Reads whole batches from the one that contains `from`, as many as fit `max_bytes` but at least one, as far as
-    /// they start before `upto` and readers may see them.
-    pub fn read(&self, from: Offset, max_bytes: usize, upto: Offset) -> Result<Read, ReadError> {
-        let upto = {
-            let visible = self.visible.lock();
-            self.check_range(&visible, from)?;
-            let upto = upto.min(visible.high_watermark);
-            let in_memory = visible
-                .tail
-                .first_offset()
-                .is_some_and(|first| first <= from);
-            if in_memory || from >= upto {
-                return Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)));
-            }
-            upto
-        };
-        if let Some(read) = self.packs.read(self.id, from, max_bytes, upto) {
-            return Ok(Read::Packs(read));
-        }
-        // Compaction left nothing up to the tail, or the tail was settled in between.
-        let visible = self.visible.lock();
-        self.check_range(&visible, from)?;
-        Ok(Read::Memory(visible.tail.read(from, max_bytes, upto)))
     }
 
     /// Where reading can go on after [`Partition::read`] has found damage at `from`; `None` if it is not there any more, or

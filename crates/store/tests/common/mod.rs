@@ -7,6 +7,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_env::Env;
@@ -120,14 +121,14 @@ pub fn open_partition_with(
 }
 
 /// Everything readers see of a partition from `from` on: base offset and payload of each batch.
-pub fn read_all(partition: &Partition, from: Offset) -> Vec<(i64, Vec<u8>)> {
+pub fn read_all(partition: &Arc<Partition>, from: Offset) -> Vec<(i64, Vec<u8>)> {
     let mut found = Vec::new();
     let mut at = from;
     let end = partition.offsets().high_watermark;
     while at < end {
         let slices = match partition.read(at, 1 << 20, end).unwrap() {
             Read::Memory(slices) => slices,
-            Read::Packs(read) => read.run().unwrap(),
+            Read::Disk(read) => read.run().unwrap(),
         };
         assert!(!slices.is_empty(), "nothing at {at} before {end}");
         for slice in slices {

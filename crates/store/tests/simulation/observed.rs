@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use millstream_record::Offset;
 use millstream_store::{Partition, Read, Slot};
@@ -26,7 +27,7 @@ pub fn state(slot: &Slot, is_compacted: impl Fn(u32) -> bool) -> Result<model::S
 }
 
 /// One partition up to its high watermark.
-pub fn partition(handle: &Partition, compacted: bool) -> Result<model::Partition, String> {
+pub fn partition(handle: &Arc<Partition>, compacted: bool) -> Result<model::Partition, String> {
     let offsets = handle.offsets();
     let producers = handle.producers().into_iter().map(|producer| {
         let last = (producer.epoch.0, producer.last_sequence.0);
@@ -43,7 +44,7 @@ pub fn partition(handle: &Partition, compacted: bool) -> Result<model::Partition
 }
 
 fn batches(
-    handle: &Partition,
+    handle: &Arc<Partition>,
     from: Offset,
     upto: Offset,
     compacted: bool,
@@ -56,7 +57,7 @@ fn batches(
             .map_err(|error| error.to_string())?;
         let slices = match read {
             Read::Memory(slices) => slices,
-            Read::Packs(read) => read.run().map_err(|error| error.to_string())?,
+            Read::Disk(read) => read.run().map_err(|error| error.to_string())?,
         };
         if slices.is_empty() {
             if compacted {

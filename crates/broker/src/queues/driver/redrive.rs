@@ -158,6 +158,11 @@ impl QueueHandle {
                     why,
                 });
             }
+            // What retention has taken meanwhile is no letter any more.
+            Err(BrokerError::OffsetOutOfRange { log_start, .. }) if from < log_start => {
+                step.next = log_start.min(end);
+                return Ok(step);
+            }
             fetched => fetched?,
         };
         if fetched.slices.is_empty() {

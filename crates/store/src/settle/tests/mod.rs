@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millstream_env::sim::SimDisk;
 use millstream_record::{
     Batch, BatchBuilder, Codec, LeaderEpoch, NewRecord, Offset, ProducerEpoch, ProducerId,
@@ -231,7 +230,7 @@ impl World {
         let packs = self.manifests.packs();
         let mut found = Vec::new();
         while let Some(read) = packs.read(PartitionId(partition), from, 1, Offset(i64::MAX)) {
-            let read: Bytes = read.run().unwrap().concat().into();
+            let read = read.run().unwrap().unwrap();
             let batch = Batch::parse(read).unwrap();
             assert!(batch.header.last_offset() >= from);
             from = batch.header.next_offset();

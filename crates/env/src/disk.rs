@@ -12,6 +12,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -69,6 +71,9 @@ pub trait Disk: Send + Sync {
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The length of the file at `path`, which is not opened for that.
+    fn len(&self, path: &Path) -> io::Result<u64>;
 
     /// Whether something has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
@@ -129,6 +134,12 @@ impl std::fmt::Debug for DiskLock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DiskLock")
     }
+}
+
+/// Whether a read has failed because the device has lost what it is asked for, as it does when a sector goes bad. What lies
+/// beside that may be readable.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// The directory that `path` lies in.

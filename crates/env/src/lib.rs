@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use aligned::{DIRECT_ALIGNMENT, aligned_buffer, is_aligned};
 pub use clock::{Clock, ManualClock, SteadyTime, SystemClock};
 pub use courtesy::yield_briefly;
-pub use disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, parent};
+pub use disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, is_unreadable, parent};
 pub use real::RealDisk;
 pub use rng::{Rng, SeededRng, SystemRng};
 

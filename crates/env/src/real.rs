@@ -88,6 +88,10 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }

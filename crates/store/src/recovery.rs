@@ -15,6 +15,7 @@ use crate::error::OpenError;
 use crate::ids::{JournalPosition, PackId, PartitionId};
 use crate::journal::arena::Retirees;
 use crate::journal::composer::JournalEnd;
+use crate::journal::salvage::Unreadable;
 use crate::journal::scan::{DamagedRange, ScanEnd, ScanError, scan};
 use crate::layout::{Layout, SlotFormat};
 use crate::manifest::Manifests;
@@ -110,8 +111,9 @@ pub(crate) fn recover(
         ScanError::Newer(error) => OpenError::State(StateError::Format(error)),
     })?;
     replay.finish();
+    tell_unreadable(&end);
     for damage in &end.damaged {
-        quarantine(env, &layout, &journal, damage)
+        quarantine(env, &layout, &journal, damage, &end.unreadable)
             .map_err(OpenError::io("putting damage into the quarantine"))?;
     }
     rewrite(&journal, &end).map_err(OpenError::io("writing the journal's end again"))?;
@@ -286,29 +288,58 @@ fn read_slot_state(state: &State) -> Result<Option<SlotState>, OpenError> {
     Ok(decoded.map_err(StateError::Format)?)
 }
 
+/// Tells of what the disk cannot read of the journal's files though nothing lies there.
+fn tell_unreadable(end: &ScanEnd) {
+    let damaged = end.damaged.iter().map(|damage| (damage.from, damage.to));
+    let blocks: Vec<_> = end.unreadable.outside(damaged).collect();
+    if let Some(first) = blocks.first() {
+        tracing::warn!(
+            %first, blocks = blocks.len(),
+            "the disk cannot read some blocks of the journal's files; nothing was there to be read, but the disk is failing"
+        );
+    }
+}
+
 /// Copies a damaged stretch of the journal to where it is kept when the journal moves on.
 fn quarantine(
     env: &Env,
     layout: &Layout,
     journal: &Arc<dyn JournalMedium>,
     damage: &DamagedRange,
+    unreadable: &Unreadable,
 ) -> io::Result<()> {
     let dir = layout.quarantine();
     env.disk.create_dir(&dir)?;
     let path = dir.join(format!("journal-{:020}-{:020}", damage.from.0, damage.to.0));
-    tracing::error!(
-        from = damage.from.0,
-        to = damage.to.0,
-        reason = damage.reason,
-        copy = %path.display(),
-        "a part of the journal that had been durable is damaged: the commits in it are lost, the rest is kept"
-    );
+    if damage.was_durable {
+        tracing::error!(
+            from = damage.from.0,
+            to = damage.to.0,
+            reason = damage.reason,
+            copy = %path.display(),
+            "a part of the journal that had been durable is damaged: the commits in it are lost, the rest is kept"
+        );
+    } else {
+        tracing::error!(
+            from = damage.from.0,
+            to = damage.to.0,
+            reason = damage.reason,
+            copy = %path.display(),
+            "the journal cannot be read where it seems to end: commits that may have been written there are lost, the rest is kept"
+        );
+    }
+    // What is given up here is written over before long.
+    if !unreadable.is_still_so(&**journal, damage.from, damage.to)? {
+        return Err(io::Error::other(
+            "the disk reads some blocks at one time and not at another: start again, nothing is given up for that",
+        ));
+    }
     let file = env.disk.open(&path, Access::Create)?;
     let mut buffer = vec![0; QUARANTINE_CHUNK_BYTES];
     let mut at = damage.from;
     while at < damage.to {
         let want = (damage.to.0 - at.0).min(buffer.len() as u64) as usize;
-        let read = journal.read(at, &mut buffer[..want])?;
+        let read = Unreadable::default().read(&**journal, at, &mut buffer[..want])?;
         file.write_at(&buffer[..read], at.0 - damage.from.0)?;
         // Nothing more where a file ends or is missing: on to the next.
         let step = if read == 0 {
@@ -334,7 +365,14 @@ fn rewrite(journal: &Arc<dyn JournalMedium>, end: &ScanEnd) -> io::Result<()> {
     while at < last {
         let room = journal.room(at).min(last.0 - at.0);
         let want = room.min(REWRITE_BYTES as u64) as usize;
-        let read = journal.read(at, &mut buffer[..want])?;
+        let mut unreadable = Unreadable::default();
+        let read = unreadable.read(&**journal, at, &mut buffer[..want])?;
+        // There are zeros in its place now, which must not be written over what has been replayed.
+        if !end.unreadable.contains(&unreadable) {
+            return Err(io::Error::other(
+                "the disk cannot read any more what it has just read",
+            ));
+        }
         if read == want {
             journal.append(at, &buffer[..want], false)?;
         }

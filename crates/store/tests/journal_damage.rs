@@ -9,8 +9,10 @@ use common::{batch, one};
 use millstream_env::sim::{Faults, SimDisk};
 use millstream_env::{Access, Env, ManualClock, SeededRng};
 use millstream_record::Offset;
+use millstream_store::doctor::{Depth, Severity, diagnose};
 use millstream_store::{
-    Commit, Drive, Durability, PartitionId, PartitionOpen, PartitionPolicy, Slot, SlotSettings,
+    Commit, Drive, Durability, PartitionId, PartitionOpen, PartitionPolicy, Read, Slot,
+    SlotSettings,
 };
 
 const DIR: &str = "/slot";
@@ -101,6 +103,69 @@ fn damage_before_the_synced_position_is_put_aside_and_the_rest_kept() {
     }
 }
 
+/// Has the disk lose the sector at `at` of the journal.
+fn lose(disk: &SimDisk, at: u64) {
+    disk.lose_sectors(Path::new(JOURNAL), at, at + 512).unwrap();
+}
+
+#[test]
+fn what_the_disk_cannot_read_is_damage_and_the_rest_is_kept() {
+    // In the framing, and in the batch; the last group is written after it.
+    for at in [group_at(4), group_at(4) + 4200, group_at(8)] {
+        let disk = SimDisk::new(1, 64 << 20);
+        let id = ten_batches(&disk);
+        lose(&disk, at);
+        let lost = ((at - group_at(0)) / 8192) as u8;
+        let expected: Vec<u8> = (0..10).filter(|n| *n != lost).collect();
+        for _ in 0..2 {
+            let slot = open(&disk);
+            let partition = slot.partition(id).unwrap();
+            assert_eq!(partition.offsets().high_watermark, Offset(10));
+            assert_eq!(payloads(&slot, id), expected);
+            let damaged = &slot.recovery().damaged;
+            assert_eq!(damaged.len(), 1, "{damaged:?}");
+            assert!(damaged[0].from.0 <= at && at < damaged[0].to.0 && damaged[0].was_durable);
+            assert_eq!(damaged[0].reason, "the disk cannot read it");
+            disk.restart();
+        }
+        assert_eq!(disk.files(Path::new("/slot/quarantine")).len(), 1);
+    }
+}
+
+#[test]
+fn a_bad_sector_where_nothing_lies_is_no_damage() {
+    let disk = SimDisk::new(1, 64 << 20);
+    let id = ten_batches(&disk);
+    lose(&disk, group_at(20));
+    lose(&disk, (1 << 20) - 512);
+    let slot = open(&disk);
+    assert_eq!(payloads(&slot, id), (0..10).collect::<Vec<u8>>());
+    assert!(slot.recovery().damaged.is_empty());
+}
+
+/// Nothing says whether the last group had been acknowledged: it is told that it may have been.
+#[test]
+fn an_end_that_the_disk_cannot_read_is_told() {
+    for at in [group_at(9), group_at(9) + 4200, group_at(10)] {
+        let disk = SimDisk::new(1, 64 << 20);
+        let id = ten_batches(&disk);
+        lose(&disk, at);
+        let slot = open(&disk);
+        let kept = if at < group_at(10) { 9 } else { 10 };
+        assert_eq!(payloads(&slot, id), (0..kept).collect::<Vec<u8>>());
+        let damaged = slot.recovery().damaged.clone();
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert!(damaged[0].from.0 <= at && at < damaged[0].to.0 && !damaged[0].was_durable);
+        // It is written over, and the sector can be read again.
+        drop(slot.commit(one(id, batch(1, &[99; 5000]))).unwrap());
+        slot.step_journal();
+        disk.restart();
+        let slot = open(&disk);
+        assert_eq!(payloads(&slot, id).last(), Some(&99));
+        assert!(slot.recovery().damaged.is_empty());
+    }
+}
+
 #[test]
 fn a_torn_end_is_cut_off() {
     // Nothing says that the last group was synced.
@@ -117,6 +182,35 @@ fn a_torn_end_is_cut_off() {
     let slot = open(&disk);
     let found = common::read_all(&slot.partition(id).unwrap(), Offset(9));
     assert_eq!(found, [(9, b"next".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_pack_that_cannot_be_opened_keeps_no_slot_from_opening() {
+    let disk = SimDisk::new(1, 64 << 20);
+    let id = ten_batches(&disk);
+    open(&disk).shutdown().await.unwrap();
+    let (pack, _) = disk.files(Path::new("/slot/packs")).remove(0);
+    disk.lose_file(&pack).unwrap();
+    let found = diagnose(
+        &env(&disk),
+        Path::new(DIR),
+        Depth::Structure,
+        &mut |_, _| {},
+    )
+    .unwrap();
+    assert_eq!(found.findings.len(), 1, "{found:?}");
+    assert_eq!(found.findings[0].severity, Severity::Damage);
+
+    let slot = open(&disk);
+    let partition = slot.partition(id).unwrap();
+    assert_eq!(partition.offsets().high_watermark, Offset(10));
+    let Ok(Read::Disk(read)) = partition.read(Offset(0), 1, Offset(10)) else {
+        panic!("the journal has been settled");
+    };
+    assert!(read.run().is_err());
+    drop(slot.commit(one(id, batch(1, b"next"))).unwrap());
+    slot.step_journal();
+    assert_eq!(common::read_all(&partition, Offset(10)).len(), 1);
 }
 
 #[test]

@@ -310,7 +310,7 @@ fn a_blob_is_there_once_it_is_finished() {
         writer.finish().unwrap();
 
         let blobs = open();
-        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 8195)]);
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), Some(8195))]);
         let blob = blobs.open("a.pack").unwrap();
         assert_eq!(blob.len(), 8195);
         let mut buf = [0; 10];
@@ -331,7 +331,7 @@ fn an_unfinished_blob_leaves_nothing() {
         assert!(open().list().unwrap().is_empty());
         let blobs = open();
         blobs.create("a.pack").unwrap().finish().unwrap();
-        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 0)]);
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), Some(0))]);
     });
 }
 
@@ -347,7 +347,7 @@ fn a_deleted_blob_is_readable_to_who_has_it_open() {
         let blob = blobs.open("b.pack").unwrap();
         blobs.delete(&["b.pack".to_owned()]).unwrap();
         blobs.delete(&["b.pack".to_owned()]).unwrap();
-        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), 7)]);
+        assert_eq!(blobs.list().unwrap(), [("a.pack".to_owned(), Some(7))]);
         let mut buf = [0; 7];
         blob.read_at(&mut buf, 0).unwrap();
         assert_eq!(&buf, b"content");

@@ -1,6 +1,9 @@
 //! What a simulated file holds now, and what it may hold after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use rustix::io::Errno;
 
 use super::Keep;
 use crate::rng::SeededRng;
@@ -23,6 +26,10 @@ pub(super) struct FileContent {
     /// The durable content of sectors that a failed sync has lost: they read as written until a crash.
     lost: BTreeMap<u64, Option<Box<Sector>>>,
     durable_len: u64,
+    /// Sectors that cannot be read before they have been written anew.
+    unreadable: BTreeSet<u64>,
+    /// What the file system knows of it cannot be read: it cannot be opened, nor its length be told.
+    pub(super) forgotten: bool,
     /// How often it is open.
     pub(super) handles: u64,
 }
@@ -36,8 +43,12 @@ impl FileContent {
         self.len.max(self.allocated).next_multiple_of(SECTOR_BYTES)
     }
 
-    pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
+    pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let end = self.len.min(offset + buf.len() as u64);
+        let sectors = offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES).max(offset / SECTOR_BYTES);
+        if self.unreadable.range(sectors).next().is_some() {
+            return Err(Errno::IO.into());
+        }
         let count = end.saturating_sub(offset) as usize;
         let mut done = 0;
         while done < count {
@@ -48,7 +59,7 @@ impl FileContent {
             buf[done..done + take].copy_from_slice(&sector[skip..skip + take]);
             done += take;
         }
-        count
+        Ok(count)
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
@@ -58,6 +69,7 @@ impl FileContent {
             let (index, skip) = (at / SECTOR_BYTES, (at % SECTOR_BYTES) as usize);
             let take = (SECTOR_BYTES as usize - skip).min(bytes.len() - done);
             self.touch(index);
+            self.unreadable.remove(&index);
             let sector = self.sectors.entry(index).or_insert_with(|| Box::new(ZEROS));
             sector[skip..skip + take].copy_from_slice(&bytes[done..done + take]);
             done += take;
@@ -133,6 +145,12 @@ impl FileContent {
         let (index, skip) = (at / SECTOR_BYTES, (at % SECTOR_BYTES) as usize);
         let sector = self.sectors.entry(index).or_insert_with(|| Box::new(ZEROS));
         sector[skip] ^= 1 << bit;
+    }
+
+    /// Has the sectors from `from` up to `to` fail when they are read.
+    pub(super) fn lose(&mut self, from: u64, to: u64) {
+        self.unreadable
+            .extend(from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES));
     }
 
     /// Remembers what of a sector is durable before it changes.

@@ -4,7 +4,7 @@
 //! It keeps to the promises of [`crate::Disk`] and [`crate::DiskFile`] and to nothing beyond them: when the power goes, every sector (512
 //! bytes) written since the last sync of its file is kept or lost as the seed decides, and of the names changed since
 //! their directory was synced only the earlier ones may be kept. Reads, writes, syncs and changes of names fail when told to, a failed sync
-//! loses some of what it should have made durable for good, space runs out, bits flip. Everything follows from the seed.
+//! loses some of what it should have made durable for good, space runs out, bits flip, sectors are lost. Everything follows from the seed.
 
 mod file;
 mod names;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use crate::disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind};
 use crate::rng::SeededRng;
@@ -161,6 +162,23 @@ impl SimDisk {
         Some(at)
     }
 
+    /// Loses the sectors of the file at `path` that lie from `from` up to `to`: they cannot be read any more until they are
+    /// written anew.
+    pub fn lose_sectors(&self, path: &Path, from: u64, to: u64) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let id = inner.names.file(path)?;
+        inner.content(id)?.lose(from, to);
+        Ok(())
+    }
+
+    /// Loses what the file system knows of the file at `path` beside its name: it cannot be opened any more.
+    pub fn lose_file(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let id = inner.names.file(path)?;
+        inner.content(id)?.forgotten = true;
+        Ok(())
+    }
+
     /// The files in `dir` and their lengths.
     pub fn files(&self, dir: &Path) -> Vec<(PathBuf, u64)> {
         let inner = self.inner.lock();
@@ -216,6 +234,15 @@ impl Inner {
         self.files
             .get_mut(&id)
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// A file that can be opened.
+    fn known(&mut self, id: FileId) -> io::Result<&FileContent> {
+        let content = self.content(id)?;
+        if content.forgotten {
+            return Err(Errno::IO.into());
+        }
+        Ok(content)
     }
 
     /// Makes a file at least `len` long, if there is room.
@@ -325,7 +352,7 @@ impl Disk for Mount {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let id = self.on(|inner| match inner.look(|inner| inner.names.file(path)) {
             Ok(_) if access == Access::CreateNew => Err(io::ErrorKind::AlreadyExists.into()),
-            Ok(id) => Ok(id),
+            Ok(id) => inner.known(id).map(|_| id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if matches!(access, Access::Read | Access::ReadWrite) {
                     return Err(error);
@@ -416,6 +443,15 @@ impl Disk for Mount {
         })
     }
 
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.on(|inner| {
+            inner.look(|inner| {
+                let id = inner.names.file(path)?;
+                Ok(inner.known(id)?.len())
+            })
+        })
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.on(|inner| inner.look(|inner| Ok(inner.names.exists(path))))
     }
@@ -494,7 +530,7 @@ impl Drop for OpenFile {
 
 impl DiskFile for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.on(|inner| inner.look(|inner| Ok(inner.content(self.id)?.read(buf, offset))))
+        self.on(|inner| inner.look(|inner| inner.content(self.id)?.read(buf, offset)))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -134,3 +134,23 @@ fn one_holder_of_a_lock() {
     drop(held);
     assert!(again.lock(path).unwrap().is_none());
 }
+
+#[test]
+fn lost_sectors_can_be_read_once_they_are_written_anew() {
+    let (disk, mount) = disk(7);
+    let path = Path::new(FILE);
+    let file = mount.open(path, Access::CreateNew).unwrap();
+    file.write_at(&[1; 2048], 0).unwrap();
+    disk.lose_sectors(path, 600, 700).unwrap();
+    let mut buf = [0; 512];
+    let error = file.read_at(&mut buf, 1000).unwrap_err();
+    assert!(crate::is_unreadable(&error), "{error}");
+    assert_eq!(file.read_at(&mut buf, 1024).unwrap(), 512);
+    file.write_at(&[2; 512], 512).unwrap();
+    assert_eq!(file.read_at(&mut buf, 1000).unwrap(), 512);
+
+    disk.lose_file(path).unwrap();
+    let error = mount.open(path, Access::Read).err().unwrap();
+    assert!(crate::is_unreadable(&error), "{error}");
+    assert!(mount.len(path).is_err() && mount.exists(path).unwrap());
+}

@@ -77,11 +77,24 @@ pub(super) fn look(
         }
     };
     for damage in &end.damaged {
-        let problem = format!(
-            "positions {} to {} were durable and cannot be read ({}): the commits in them are lost",
-            damage.from, damage.to, damage.reason
-        );
+        let (from, to, reason) = (damage.from, damage.to, &damage.reason);
+        let problem = if damage.was_durable {
+            format!(
+                "positions {from} to {to} were durable and cannot be read ({reason}): the commits in them are lost"
+            )
+        } else {
+            format!(
+                "positions {from} to {to}, where it seems to end, cannot be read ({reason}): commits that may have been written there are lost"
+            )
+        };
         findings.add(Severity::Damage, "journal", problem);
+    }
+    let damaged = end.damaged.iter().map(|damage| (damage.from, damage.to));
+    let unused = end.unreadable.outside(damaged).count();
+    if unused > 0 {
+        let problem =
+            format!("the disk cannot read {unused} blocks in which nothing lies: it is failing");
+        findings.add(Severity::Notice, "journal", problem);
     }
     Ok(Some(JournalSummary {
         first_position: extent.first.0,

@@ -59,7 +59,7 @@ pub(super) fn look(
         }
         return Ok(summary);
     };
-    let sizes: BTreeMap<&str, u64> = blobs
+    let sizes: BTreeMap<&str, Option<u64>> = blobs
         .iter()
         .map(|(name, size)| (name.as_str(), *size))
         .collect();
@@ -70,7 +70,7 @@ pub(super) fn look(
         let found = findings.0.len();
         match sizes.get(blob_name(pack.id).as_str()) {
             None => findings.add(Severity::Damage, part, lost("it is missing", pack)),
-            Some(size) if *size != pack.size_bytes => {
+            Some(Some(size)) if *size != pack.size_bytes => {
                 let problem = format!("it has {size} bytes instead of {}", pack.size_bytes);
                 findings.add(Severity::Damage, part, lost(&problem, pack));
             }

@@ -14,5 +14,6 @@ pub mod entry;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub(crate) mod queue;
+pub(crate) mod salvage;
 pub(crate) mod scan;
 pub(crate) mod writer;

@@ -7,6 +7,9 @@
 //! synced, what was there had been durable and is *damaged*: it is skipped and reported. Otherwise it was never
 //! acknowledged as durable, and the journal is *cut* there, even if whole entries follow: unsynced writes reach the disk
 //! in any order.
+//!
+//! What the device cannot read is as good as overwritten. If nothing says that it had been durable, and the next entry
+//! could lie there, that entry may have been acknowledged all the same: the journal is cut there too, and that is told.
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::entry::{self, ENTRY_ALIGNMENT, EntryHeader, Frame, HEADER_BYTES};
+use super::salvage::Unreadable;
 use crate::format::FormatError;
 use crate::ids::JournalPosition;
 use crate::media::JournalMedium;
@@ -25,6 +29,9 @@ use crate::media::JournalMedium;
 /// How much is read at a time, at first and at most. Small at first, because mostly there is nothing.
 const CHUNK_BYTES_FIRST: usize = 64 << 10;
 const CHUNK_BYTES_MAX: usize = 4 << 20;
+
+/// What is said of a part of the journal that the device cannot read.
+const UNREADABLE: &str = "the disk cannot read it";
 
 /// Why a journal could not be read.
 #[derive(Debug, Error)]
@@ -56,7 +63,7 @@ pub(crate) enum Found {
     },
 }
 
-/// A stretch of the journal that had been durable and cannot be read any more.
+/// A stretch of the journal that cannot be read any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedRange {
     /// Where it starts.
@@ -65,6 +72,9 @@ pub struct DamagedRange {
     pub to: JournalPosition,
     /// What is wrong with its start.
     pub reason: String,
+    /// It had been durable. Otherwise it is where the journal ends: the device cannot read it, so nobody can tell whether
+    /// anything had been written there.
+    pub was_durable: bool,
 }
 
 /// Where a scan ended.
@@ -82,6 +92,8 @@ pub(crate) struct ScanEnd {
     pub(crate) chunks: u64,
     /// What was skipped.
     pub(crate) damaged: Vec<DamagedRange>,
+    /// What the device could not read, skipped or never written.
+    pub(crate) unreadable: Unreadable,
 }
 
 /// Reads the journal of `slot` from `from`, before which everything was synced, and shows each thing found to `visit`.
@@ -104,6 +116,7 @@ pub(crate) fn scan(
             epoch,
             chunks: 0,
             damaged: Vec::new(),
+            unreadable: Unreadable::default(),
         },
     };
     loop {
@@ -129,6 +142,7 @@ pub(crate) fn scan(
                     walk.at.synced = walk.at.synced.max(synced);
                 }
                 if walk.at.synced <= bad.at {
+                    walk.doubt_end()?;
                     break;
                 }
                 let resumed = walk.skip(Arc::clone(medium), limit, &bad)?;
@@ -143,6 +157,7 @@ pub(crate) fn scan(
     walk.chunks.finish();
     walk.chunks.report(&mut visit);
     walk.at.chunks = walk.chunks.number;
+    walk.at.unreadable = std::mem::take(&mut walk.chunks.unreadable);
     Ok(walk.at)
 }
 
@@ -189,12 +204,7 @@ impl Walk {
             Next::Bad(bad) => bad,
             found @ Next::Entry(..) => return Ok(found),
         };
-        let group = JournalPosition(end.0.next_multiple_of(DIRECT_ALIGNMENT as u64));
-        let file = end.advance(self.chunks.medium.room(end));
-        for elsewhere in [group, file] {
-            if elsewhere == end || elsewhere >= self.chunks.limit {
-                continue;
-            }
+        for elsewhere in self.elsewhere(end) {
             if let Ok(header) = self.header(elsewhere)?
                 && header.follows == end
             {
@@ -202,6 +212,15 @@ impl Walk {
             }
         }
         Ok(Next::Bad(bad))
+    }
+
+    /// Where the entry after `end` may lie but for there.
+    fn elsewhere(&self, end: JournalPosition) -> impl Iterator<Item = JournalPosition> + use<> {
+        let group = JournalPosition(end.0.next_multiple_of(DIRECT_ALIGNMENT as u64));
+        let file = end.advance(self.chunks.medium.room(end));
+        let limit = self.chunks.limit;
+        let places = [group, file].into_iter();
+        places.filter(move |place| *place != end && *place < limit)
     }
 
     fn entry(&mut self, at: JournalPosition) -> Result<Next, ScanError> {
@@ -269,6 +288,13 @@ impl Walk {
             Some((header, _)) => bad.at.advance(u64::from(header.length)),
             None => bad.at.advance(ENTRY_ALIGNMENT as u64),
         };
+        let claimed = self.claimed_bytes(bad.at)?;
+        let is_unreadable = self.chunks.unreadable.touches(bad.at, claimed);
+        let reason = if is_unreadable {
+            UNREADABLE.to_owned()
+        } else {
+            bad.reason.to_string()
+        };
         let epoch = self.at.epoch;
         let search = self.search(Chunks::new(medium, limit), after, |header| {
             header.epoch >= epoch
@@ -276,9 +302,38 @@ impl Walk {
         self.at.damaged.push(DamagedRange {
             from: bad.at,
             to: search.first.unwrap_or(self.at.synced).max(after),
-            reason: bad.reason.to_string(),
+            reason,
+            was_durable: true,
         });
         Ok(search.first)
+    }
+
+    /// Notes it if the entry after the last one may lie where the device cannot read.
+    fn doubt_end(&mut self) -> Result<(), ScanError> {
+        let end = self.at.end;
+        for from in std::iter::once(end).chain(self.elsewhere(end)) {
+            let claimed = self.claimed_bytes(from)?;
+            if let Some(to) = self.chunks.unreadable.end_of(from, claimed) {
+                self.at.damaged.push(DamagedRange {
+                    from,
+                    to,
+                    reason: UNREADABLE.to_owned(),
+                    was_durable: false,
+                });
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the entry at `at` says to be, or else the least that an entry takes.
+    fn claimed_bytes(&mut self, at: JournalPosition) -> Result<u64, ScanError> {
+        let fixed = self.chunks.get(at, HEADER_BYTES)?;
+        let entry = fixed.filter(|fixed| entry::looks_like_entry(fixed, self.slot, at));
+        let length = entry.map_or(0, |fixed| {
+            u32::from_be_bytes([fixed[40], fixed[41], fixed[42], fixed[43]])
+        });
+        Ok(u64::from(length).max(HEADER_BYTES as u64))
     }
 
     /// Looks at every place from `from` on where an entry could start.
@@ -315,6 +370,7 @@ impl Walk {
             };
             at = at.advance(step.max(ENTRY_ALIGNMENT) as u64);
         }
+        self.chunks.unreadable.merge(chunks.unreadable);
         Ok(search)
     }
 }
@@ -342,6 +398,7 @@ struct Chunks {
     next_bytes: usize,
     number: u64,
     done: Vec<(usize, JournalPosition)>,
+    unreadable: Unreadable,
 }
 
 impl Chunks {
@@ -355,6 +412,7 @@ impl Chunks {
             next_bytes: CHUNK_BYTES_FIRST,
             number: 0,
             done: Vec::new(),
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -407,7 +465,7 @@ impl Chunks {
         let want = (least + skipped).max(self.next_bytes).min(room);
         self.next_bytes = (self.next_bytes * 4).min(CHUNK_BYTES_MAX);
         let mut buffer = BytesMut::zeroed(want);
-        let read = self.medium.read(start, &mut buffer)?;
+        let read = self.unreadable.read(&*self.medium, start, &mut buffer)?;
         buffer.truncate(read);
         self.start = start;
         self.capacity = want;

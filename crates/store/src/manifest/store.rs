@@ -239,7 +239,7 @@ struct Inventory {
 }
 
 impl Inventory {
-    fn new(manifest: &Manifest, blobs: &[(String, u64)], medium: &dyn BlobMedium) -> Self {
+    fn new(manifest: &Manifest, blobs: &[(String, Option<u64>)], medium: &dyn BlobMedium) -> Self {
         let mut report = ManifestReport::default();
         let mut found = BTreeMap::new();
         for (name, size) in blobs {
@@ -251,7 +251,7 @@ impl Inventory {
             }
         }
         for pack in manifest.packs.values() {
-            if found.get(&pack.id) != Some(&pack.size_bytes) {
+            if found.get(&pack.id) != Some(&Some(pack.size_bytes)) {
                 report.missing.push(pack.id);
             }
         }

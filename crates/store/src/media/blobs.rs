@@ -13,8 +13,8 @@ pub trait BlobMedium: Send + Sync {
     /// Opens a blob for reading; it stays readable through this handle after it has been deleted.
     fn open(&self, name: &str) -> io::Result<Arc<dyn Blob>>;
 
-    /// Names and sizes in bytes of all finished blobs, sorted by name.
-    fn list(&self) -> io::Result<Vec<(String, u64)>>;
+    /// Names and sizes in bytes of all finished blobs, sorted by name. No size where what says it cannot be read.
+    fn list(&self) -> io::Result<Vec<(String, Option<u64>)>>;
 
     /// Removes blobs, for good when this returns. One that is not there is no error.
     fn delete(&self, names: &[String]) -> io::Result<()>;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream_env::{Access, Disk, DiskFile, EntryKind, is_aligned};
+use millstream_env::{Access, Disk, DiskFile, EntryKind, is_aligned, is_unreadable};
 
 use super::blobs::{Blob, BlobMedium, BlobWriter};
 
@@ -66,11 +66,18 @@ impl BlobMedium for LocalBlobs {
         Ok(Arc::new(LocalBlob { file, len }))
     }
 
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self) -> io::Result<Vec<(String, Option<u64>)>> {
         let mut found = Vec::new();
         for (name, kind) in self.disk.list(&self.dir)? {
             if kind == EntryKind::File && !name.ends_with(UNFINISHED) {
-                let len = self.disk.open(&self.dir.join(&name), Access::Read)?.len()?;
+                let len = match self.disk.len(&self.dir.join(&name)) {
+                    Ok(len) => Some(len),
+                    Err(error) if is_unreadable(&error) => {
+                        tracing::error!(%name, %error, "what the file system knows of a pack cannot be read");
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
                 found.push((name, len));
             }
         }

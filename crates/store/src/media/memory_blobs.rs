@@ -44,11 +44,11 @@ impl BlobMedium for MemoryBlobs {
         Ok(Arc::new(MemoryBlob(content)))
     }
 
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+    fn list(&self) -> io::Result<Vec<(String, Option<u64>)>> {
         let blobs = self.blobs.lock();
         Ok(blobs
             .iter()
-            .map(|(name, content)| (name.clone(), content.len() as u64))
+            .map(|(name, content)| (name.clone(), Some(content.len() as u64)))
             .collect())
     }
 

@@ -213,7 +213,7 @@ fn a_pack_says_what_it_holds() {
     let info = write(&medium, 4, &two_ranges(), 150);
     assert_eq!(
         medium.list().unwrap(),
-        [(blob_name(PackId(4)), info.size_bytes)]
+        [(blob_name(PackId(4)), Some(info.size_bytes))]
     );
     assert_eq!(info.size_bytes % 4096, 0);
     let pack = PackReader::open(&medium, PackId(4)).unwrap();

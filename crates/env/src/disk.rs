@@ -142,6 +142,13 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
+/// Whether a file could not be opened because too many are: others have to be closed first.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let of_the_process = Errno::MFILE.raw_os_error();
+    let of_the_system = Errno::NFILE.raw_os_error();
+    matches!(error.raw_os_error(), Some(errno) if errno == of_the_process || errno == of_the_system)
+}
+
 /// The directory that `path` lies in.
 pub fn parent(path: &Path) -> &Path {
     let parent = path.parent();

@@ -21,7 +21,9 @@ use std::sync::Arc;
 pub use aligned::{DIRECT_ALIGNMENT, aligned_buffer, is_aligned};
 pub use clock::{Clock, ManualClock, SteadyTime, SystemClock};
 pub use courtesy::yield_briefly;
-pub use disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, is_unreadable, parent};
+pub use disk::{
+    Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, is_out_of_files, is_unreadable, parent,
+};
 pub use real::RealDisk;
 pub use rng::{Rng, SeededRng, SystemRng};
 

@@ -289,6 +289,10 @@ pub const PACK_FOOTER_CACHE_BYTES: usize = 32 << 20;
 /// The most packs that are open at a time: far below the usual limit of 1024 files a process.
 pub const PACKS_OPEN_MAX: usize = 256;
 
+/// Files that a server keeps for itself when the limit on open files bounds its connections: [`PACKS_OPEN_MAX`] packs, the
+/// journal's files with a second handle each, packs that are being written, the state table, sockets, and the system's own.
+pub const FILES_RESERVED: usize = 400;
+
 /// Reads that wait for the disk at the same time: enough to keep a fast disk busy, and what they read may lie in memory
 /// together.
 pub const BLOCKING_READS_MAX: usize = 16;

@@ -21,13 +21,14 @@ use crate::{logging, open_files};
 /// On SIGTERM or SIGINT no connection is accepted any more, what is under way is finished, and the store is settled and
 /// closed; a second signal ends that at once. After an error the process should exit with a failure and without
 /// further ado: the store's threads may still be at work on a disk that fails.
-pub fn run(settings: ServeSettings) -> Result<(), ServeError> {
+pub fn run(mut settings: ServeSettings) -> Result<(), ServeError> {
     let started = Instant::now();
     logging::start(&settings.log);
     for remark in &settings.remarks {
         tracing::info!("{remark}");
     }
-    open_files::raise_limit();
+    let files_max = open_files::raise_limit();
+    open_files::bound_connections(&mut settings, files_max);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Whoever else is ready to run goes first, often a client on this machine that is about to send: then one sleep

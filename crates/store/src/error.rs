@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use millstream_env::is_out_of_files;
 use millstream_record::{Offset, ProducerEpoch, ProducerId, Sequence};
 use thiserror::Error;
 
@@ -244,22 +245,26 @@ impl StoreError {
         move |source| Self::Io { context, source }
     }
 
-    /// Whether it means that the disk is full, which passes, rather than that it is failing.
-    pub fn is_disk_full(&self) -> bool {
+    /// Whether it means that there is no room, on the disk or for one more open file, which passes, rather than that the
+    /// disk is failing.
+    pub fn is_want_of_room(&self) -> bool {
+        self.io_error().is_some_and(is_want_of_room)
+    }
+
+    /// What the disk, or the system, has refused.
+    pub(crate) fn io_error(&self) -> Option<&io::Error> {
         match self {
             Self::Io { source, .. }
             | Self::State(StateError::Io(source))
             | Self::Manifest(ManifestError::Io(source))
-            | Self::Pack(PackError::Io(source)) => is_disk_full(source),
-            _ => false,
+            | Self::Pack(PackError::Io(source)) => Some(source),
+            _ => None,
         }
     }
 }
 
-/// Whether an I/O error means lack of room.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+/// Whether an I/O error means lack of room, on the disk or for one more open file: it passes.
+pub(crate) fn is_want_of_room(error: &io::Error) -> bool {
+    let disk_full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    disk_full.contains(&error.kind()) || is_out_of_files(error)
 }

@@ -97,7 +97,12 @@ impl Room {
             self.full.store(full, Ordering::Relaxed);
             // Producers that wait for memory would wait for the disk: let them in to be refused.
             self.budget.set_open(full);
-            if full {
+            if full && space.available_bytes >= enough {
+                tracing::error!(
+                    available_bytes = space.available_bytes,
+                    "there is no room for a new file: appends are refused until there is"
+                );
+            } else if full {
                 tracing::error!(
                     available_bytes = space.available_bytes,
                     claimed_bytes = claimed,
@@ -107,7 +112,7 @@ impl Room {
             } else {
                 tracing::info!(
                     available_bytes = space.available_bytes,
-                    "the disk has room again: appends are taken"
+                    "there is room again: appends are taken"
                 );
             }
         }

@@ -279,7 +279,7 @@ impl Settler {
             Round::Written { sealed, upto } => {
                 const WRITING: &str = "writing a checkpoint of the state table";
                 if let Err(error) = self.engine.state.write(&sealed.checkpoint, upto) {
-                    if error.is_disk_full() {
+                    if error.is_want_of_room() {
                         self.round = Round::Written { sealed, upto };
                         let full = std::io::ErrorKind::StorageFull.into();
                         return Err(StoreError::io(WRITING)(full));

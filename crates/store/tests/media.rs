@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use millstream_env::sim::SimDisk;
+use millstream_env::sim::{Faults, SimDisk};
 use millstream_env::{Access, Disk, RealDisk, SystemClock, aligned_buffer};
 use millstream_store::JournalPosition;
 use millstream_store::media::{
@@ -279,6 +279,38 @@ fn what_is_needed_takes_no_more_of_the_disk_than_it_has_to() {
     assert!(claim(FILE_BYTES + 16384, Claim::Ahead));
     assert_eq!(sim.used_bytes(), 2 * FILE_BYTES);
     assert_eq!(read(&journal, at, 8192), vec![1; 8192]);
+}
+
+#[test]
+fn a_file_is_claimed_once_fewer_others_are_open() {
+    let sim = SimDisk::new(1, 1 << 20);
+    let dir = Path::new("/journal");
+    let journal = open_journal(sim.mount(), dir).unwrap();
+    assert!(
+        journal
+            .claim(JournalPosition(3 * FILE_BYTES), Claim::Ahead)
+            .unwrap()
+    );
+    journal.trim(JournalPosition(2 * FILE_BYTES)).unwrap();
+    let files = sim.files(dir).len();
+    sim.set_faults(Faults {
+        out_of_files_one_in: 1,
+        ..Faults::default()
+    });
+    for _ in 0..3 {
+        assert!(
+            !journal
+                .claim(JournalPosition(4 * FILE_BYTES), Claim::Ahead)
+                .unwrap()
+        );
+    }
+    sim.set_faults(Faults::default());
+    assert!(
+        journal
+            .claim(JournalPosition(4 * FILE_BYTES), Claim::Ahead)
+            .unwrap()
+    );
+    assert_eq!(sim.files(dir).len(), files, "the spare is used");
 }
 
 fn on_every_blobs(check: impl Fn(&dyn Fn() -> Arc<dyn BlobMedium>)) {

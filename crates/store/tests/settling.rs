@@ -2,10 +2,15 @@
 
 mod common;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{
     append, batch, batch_from, manual, one, open, open_partition, open_partition_with, read_all,
 };
+use millstream_env::sim::{Faults, SimDisk};
+use millstream_env::{Env, ManualClock, SeededRng};
 use millstream_record::{
     BatchBuilder, Codec, LeaderEpoch, NewRecord, Offset, ProducerEpoch, ProducerId, Sequence,
     TimestampMs,
@@ -266,4 +271,52 @@ async fn a_read_that_a_trim_overtakes_is_never_taken_for_the_end() {
         assert_eq!(error.to_string(), out_of_range.to_string());
     }
     assert_eq!(read_all(&partition, Offset(20)).len(), 10);
+}
+
+#[test]
+fn too_many_open_files_hold_up_the_slot_and_do_not_end_it() {
+    let disk = SimDisk::new(1, 64 << 20);
+    let clock = Arc::new(ManualClock::new(1_000_000));
+    let env = Env {
+        clock: clock.clone(),
+        rng: Arc::new(SeededRng::new(1)),
+        disk: disk.mount(),
+    };
+    let slot = Slot::open(manual(Path::new("/slot")), env).unwrap();
+    let id = open_partition(&slot, Durability::Fsync);
+    let mut taken = 0;
+    let mut fill = |upto| {
+        while taken < upto {
+            let commit = one(id, batch(1, &[taken; 10_000]));
+            let Ok(_) = slot.commit(commit) else { break };
+            taken += 1;
+            while slot.step_journal() {}
+        }
+        taken
+    };
+    fill(20);
+    let faults = Faults {
+        out_of_files_one_in: 1,
+        ..Faults::default()
+    };
+    // First the journal needs a file, then settling does.
+    for upto in [40, 80] {
+        disk.set_faults(faults);
+        fill(upto);
+        for _ in 0..10 {
+            clock.advance_ms(1_000);
+            run(&slot);
+        }
+        disk.set_faults(Faults::default());
+        for _ in 0..10 {
+            clock.advance_ms(1_000);
+            run(&slot);
+        }
+        fill(upto);
+        run(&slot);
+    }
+    let found = read_all(&slot.partition(id).unwrap(), Offset(0));
+    let payloads: Vec<u8> = found.iter().map(|(_, payload)| payload[0]).collect();
+    assert_eq!(payloads, (0..80).collect::<Vec<u8>>());
+    assert!(slot.disk_usage(id) > 0);
 }

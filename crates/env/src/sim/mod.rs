@@ -41,6 +41,8 @@ pub struct Faults {
     /// A sync or a change of names fails for want of room, though the disk is not full: some file systems need room for
     /// that too.
     pub full_one_in: u64,
+    /// A file cannot be opened, because too many are.
+    pub out_of_files_one_in: u64,
     /// Syncs of files say that all is well and do nothing.
     pub fsync_is_a_lie: bool,
 }
@@ -236,6 +238,14 @@ impl Inner {
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
+    /// Looks for a file that is to be opened.
+    fn look_for(&mut self, path: &Path) -> io::Result<FileId> {
+        if self.happens(self.faults.out_of_files_one_in) {
+            return Err(Errno::MFILE.into());
+        }
+        self.look(|inner| inner.names.file(path))
+    }
+
     /// A file that can be opened.
     fn known(&mut self, id: FileId) -> io::Result<&FileContent> {
         let content = self.content(id)?;
@@ -350,7 +360,7 @@ impl Mount {
 
 impl Disk for Mount {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let id = self.on(|inner| match inner.look(|inner| inner.names.file(path)) {
+        let id = self.on(|inner| match inner.look_for(path) {
             Ok(_) if access == Access::CreateNew => Err(io::ErrorKind::AlreadyExists.into()),
             Ok(id) => inner.known(id).map(|_| id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

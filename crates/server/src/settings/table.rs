@@ -282,7 +282,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "kafka-connections-max",
         takes: "N",
         group: Group::Connections,
-        doc: "Kafka connections beyond this number are refused.",
+        doc: "Kafka connections beyond this number are refused. Fewer are taken where the limit on open files is lower.",
         set: |settings, text| {
             number(text, 1..=1_000_000).map(|count| settings.kafka.connections_max = count)
         },
@@ -314,7 +314,7 @@ pub static SETTINGS: &[Setting] = &[
         key: "http-connections-max",
         takes: "N",
         group: Group::Connections,
-        doc: "HTTP connections beyond this number are refused.",
+        doc: "HTTP connections beyond this number are refused. Fewer are taken where the limit on open files is lower.",
         set: |settings, text| {
             number(text, 1..=1_000_000).map(|count| settings.http.connections_max = count)
         },

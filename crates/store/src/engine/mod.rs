@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use millstream_env::{DiskLock, Env};
+use millstream_env::{DiskLock, Env, is_out_of_files};
 use millstream_limits::{COMMIT_BYTES_MAX, JOURNAL_WAITING_BYTES_MAX};
 use millstream_record::TimestampMs;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -288,7 +288,10 @@ impl Engine {
 
     /// Fails the slot for an error of settling, and returns whether it is one that passes.
     pub(crate) fn failed_settling(&self, context: &'static str, error: &StoreError) -> bool {
-        if error.is_disk_full() {
+        if error.is_want_of_room() {
+            if error.io_error().is_some_and(is_out_of_files) {
+                tracing::warn!(context, %error, "too many files are open: trying again; raise the limit on open files");
+            }
             return true;
         }
         self.fail(SlotFailure::new(context, error));

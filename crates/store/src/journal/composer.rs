@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::arena::Arena;
 use super::entry::{self, EntryHeader};
 use super::queue::{Queue, Queued};
-use crate::error::{SlotFailure, is_disk_full};
+use crate::error::{SlotFailure, is_want_of_room};
 use crate::ids::JournalPosition;
 use crate::media::{Claim, JournalMedium};
 
@@ -97,7 +97,7 @@ impl Composer {
         match self.medium.claim(start.advance(bytes as u64), claim) {
             Ok(true) => {}
             Ok(false) => return Ok(Composed::NoRoom),
-            Err(error) if is_disk_full(&error) => return Ok(Composed::NoRoom),
+            Err(error) if is_want_of_room(&error) => return Ok(Composed::NoRoom),
             Err(error) => return Err(SlotFailure::new("claiming room for the journal", error)),
         }
         self.at.synced = synced;

@@ -17,13 +17,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream_env::{Access, Clock, DIRECT_ALIGNMENT, Disk, DiskFile, DiskLock, aligned_buffer};
+use millstream_env::{
+    Access, Clock, DIRECT_ALIGNMENT, Disk, DiskFile, DiskLock, aligned_buffer, is_out_of_files,
+};
 use millstream_metrics::Histogram;
 use parking_lot::Mutex;
 
 use super::device::Device;
 use super::journal::{Claim, JournalExtent, JournalMedium};
-use crate::error::is_disk_full;
+use crate::error::is_want_of_room;
 use crate::ids::JournalPosition;
 
 /// How many files are kept to be used again beyond those in use.
@@ -164,11 +166,7 @@ impl LocalJournal {
     fn complete_spare(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<u64> {
         let path = self.path(number, SPARE_SUFFIX);
         let file = self.disk.open(&path, Access::ReadWrite)?;
-        let completed = extend(&*file, bytes, claim);
-        if completed.is_err() {
-            self.files.lock().spares.insert(number);
-        }
-        completed
+        extend(&*file, bytes, claim)
     }
 
     /// Makes a spare, or a new file, the file of that number, and at least `bytes` large.
@@ -178,14 +176,15 @@ impl LocalJournal {
         }
         let spare = self.files.lock().spares.pop_first();
         let (spare, length) = match spare {
-            Some(spare) => (spare, self.complete_spare(spare, bytes, claim)?),
+            Some(spare) => {
+                let completed = self.complete_spare(spare, bytes, claim);
+                (spare, self.keep_spare_unless(completed, spare)?)
+            }
             None => (self.make_spare(bytes)?.0, bytes),
         };
         let path = self.path(number, JOURNAL_SUFFIX);
-        if let Err(error) = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path) {
-            self.files.lock().spares.insert(spare);
-            return Err(error);
-        }
+        let renamed = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path);
+        self.keep_spare_unless(renamed, spare)?;
         self.disk.sync_dir(&self.dir)?;
         // By its new name, under which it is opened once more for direct writes.
         let file = self.disk.open(&path, Access::ReadWrite)?;
@@ -209,6 +208,14 @@ impl LocalJournal {
                 .note_length(number, length, self.file_bytes);
         }
         Ok(())
+    }
+
+    /// Puts a spare back that could not become a file.
+    fn keep_spare_unless<T>(&self, done: io::Result<T>, spare: u64) -> io::Result<T> {
+        if done.is_err() {
+            self.files.lock().spares.insert(spare);
+        }
+        done
     }
 
     /// Writes what need not be durable. Past the page cache where that costs less: a copy of a large group takes more of
@@ -332,7 +339,12 @@ impl JournalMedium for LocalJournal {
             };
             match claimed {
                 Ok(()) => {}
-                Err(error) if is_disk_full(&error) => return Ok(false),
+                Err(error) if is_want_of_room(&error) => {
+                    if is_out_of_files(&error) {
+                        tracing::warn!(%error, "the journal needs a file and too many are open: trying again; raise the limit on open files");
+                    }
+                    return Ok(false);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -428,7 +440,7 @@ impl JournalMedium for LocalJournal {
             Some(warming) => warming,
             None => match self.make_spare(self.file_bytes) {
                 Ok((number, file)) => (number, file, 0),
-                Err(error) if is_disk_full(&error) => return Ok(false),
+                Err(error) if is_want_of_room(&error) => return Ok(false),
                 Err(error) => return Err(error),
             },
         };

@@ -75,7 +75,7 @@ impl Housekeeper {
     /// Moves about `budget_bytes` of the present job, or finds a new one that fits into `space`.
     ///
     /// A pack that cannot be read is remembered, logged and left alone. On an error the job is given up; if
-    /// [`SettleError::is_disk_full`] says so, another step later is right.
+    /// [`SettleError::is_want_of_room`] says so, another step later is right.
     pub fn step(
         &mut self,
         manifests: &mut Manifests,

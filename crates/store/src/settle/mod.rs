@@ -114,12 +114,12 @@ pub enum SettleError {
 }
 
 impl SettleError {
-    /// Whether it only means that there is no room at present: nothing has changed, and trying again later is right.
+    /// Whether it only means that there is no room at present, on the disk or for one more open file: nothing has changed, and trying again later is right.
     /// After any other error but [`SettleError::Input`] the slot has failed.
-    pub fn is_disk_full(&self) -> bool {
+    pub fn is_want_of_room(&self) -> bool {
         match self {
             Self::Output(PackError::Io(error)) | Self::Manifest(ManifestError::Io(error)) => {
-                crate::error::is_disk_full(error)
+                crate::error::is_want_of_room(error)
             }
             _ => false,
         }

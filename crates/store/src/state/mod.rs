@@ -63,7 +63,7 @@ pub enum StateError {
 
 impl StateError {
     /// Whether it only means that there is no room at present.
-    pub fn is_disk_full(&self) -> bool {
+    pub fn is_want_of_room(&self) -> bool {
         let error = match self {
             Self::Io(error) => error,
             Self::Database(error) => match &**error {
@@ -72,7 +72,7 @@ impl StateError {
             },
             Self::Format(_) | Self::Gone(_) => return false,
         };
-        crate::error::is_disk_full(error)
+        crate::error::is_want_of_room(error)
     }
 }
 
@@ -290,7 +290,7 @@ impl State {
     /// Gives up a base that a full disk has broken off in the middle of a transaction, and opens it as it was before. If
     /// that fails too, there is no table any more, which must not be taken for an empty one.
     fn reopen_if_full(&self, error: &StateError) -> Result<(), StateError> {
-        if error.is_disk_full() {
+        if error.is_want_of_room() {
             let mut generations = self.generations.write();
             generations.base = None;
             // Everybody waits for this: it must not read all of the table.

@@ -250,7 +250,7 @@ fn a_full_disk_passes() {
     let checkpoint = state.freeze().unwrap();
     for _ in 0..3 {
         let error = state.write(&checkpoint, JournalPosition(2)).unwrap_err();
-        assert!(error.is_disk_full(), "{error}");
+        assert!(error.is_want_of_room(), "{error}");
         assert_eq!(state.get(b"a").unwrap().unwrap(), "1");
         assert_eq!(state.get(b"b").unwrap().unwrap(), large);
         assert_eq!(state.covered_position(), JournalPosition(1));

@@ -365,7 +365,7 @@ fn a_full_disk_changes_nothing_and_passes() {
             Err(error) => break error,
         }
     };
-    assert!(error.is_disk_full(), "{error}");
+    assert!(error.is_want_of_room(), "{error}");
     job.abandon(&mut world.manifests);
     assert_eq!(world.manifests.current(), &before);
     world.disk.set_capacity(1 << 30);

@@ -134,7 +134,7 @@ mod tests {
     use millstream_env::Env;
     use millstream_record::{BatchBuilder, Codec, NewRecord, TimestampMs};
     use millstream_store::{
-        Append, Drive, Durability, PartitionOpen, PartitionPolicy, SlotSettings, Trim,
+        Append, Drive, Durability, Overflow, PartitionOpen, PartitionPolicy, SlotSettings, Trim,
     };
 
     use super::super::key_index::mark;
@@ -149,30 +149,20 @@ mod tests {
         slot.state().scan(&[keys::KEY_INDEX]).unwrap().count()
     }
 
-    #[test]
-    fn entries_go_with_their_records_and_their_partition() {
+    fn open() -> (tempfile::TempDir, Slot) {
         let directory = tempfile::tempdir().unwrap();
         let settings = SlotSettings {
             drive: Drive::Manual,
             ..SlotSettings::new(directory.path())
         };
         let slot = Slot::open(settings, Env::real()).unwrap();
-        let ids = [slot.next_partition_id(), slot.next_partition_id()];
-        let open = |id| PartitionOpen {
-            id,
-            durability: Durability::Fsync,
-            policy: PartitionPolicy::default(),
-        };
-        commit(
-            &slot,
-            Commit {
-                opens: ids.map(open).to_vec(),
-                ..Commit::default()
-            },
-        );
-        // Two records of one key, and one of each of three others.
+        (directory, slot)
+    }
+
+    /// Appends a batch with a record of each key to each partition.
+    fn append(slot: &Slot, partitions: &[PartitionId], keys: &[&[u8]]) {
         let mut builder = BatchBuilder::new(Codec::None);
-        for key in [b"a", b"a", b"b", b"c", b"d"] {
+        for key in keys {
             builder.append(&NewRecord {
                 timestamp: TimestampMs(1),
                 key: Some(key),
@@ -181,9 +171,61 @@ mod tests {
             });
         }
         let batch = builder.build().unwrap();
-        let mut append = Append::new(ids, batch.bytes, batch.header);
+        let mut append = Append::new(partitions.iter().copied(), batch.bytes, batch.header);
         mark(&mut append, |_| true).unwrap();
-        commit(&slot, Commit::append(append));
+        commit(slot, Commit::append(append));
+    }
+
+    #[test]
+    fn entries_go_with_what_is_dropped_to_make_room() {
+        let (_directory, slot) = open();
+        let id = slot.next_partition_id();
+        let policy = PartitionPolicy {
+            memory_bytes: 1_000,
+            overflow: Overflow::DropOldest,
+            ..PartitionPolicy::default()
+        };
+        let opened = PartitionOpen {
+            id,
+            durability: Durability::Memory,
+            policy,
+        };
+        commit(
+            &slot,
+            Commit {
+                opens: vec![opened],
+                ..Commit::default()
+            },
+        );
+        for n in 0..50u8 {
+            append(&slot, &[id], &[&[n]]);
+        }
+        let offsets = slot.partition(id).unwrap().offsets();
+        let left = (offsets.high_watermark - offsets.log_start) as usize;
+        assert!(0 < left && left < 50);
+        assert_eq!(entries(&slot), 2 * 50);
+        trim(&slot, &KeyIndexTrim::default()).unwrap();
+        assert_eq!(entries(&slot), 2 * left);
+    }
+
+    #[test]
+    fn entries_go_with_their_records_and_their_partition() {
+        let (_directory, slot) = open();
+        let ids = [slot.next_partition_id(), slot.next_partition_id()];
+        let opened = |id| PartitionOpen {
+            id,
+            durability: Durability::Fsync,
+            policy: PartitionPolicy::default(),
+        };
+        commit(
+            &slot,
+            Commit {
+                opens: ids.map(opened).to_vec(),
+                ..Commit::default()
+            },
+        );
+        // Two records of one key, and one of each of three others.
+        append(&slot, &ids, &[b"a", b"a", b"b", b"c", b"d"]);
         assert_eq!(entries(&slot), 2 * (5 + 4));
 
         let known = KeyIndexTrim::default();

@@ -212,6 +212,35 @@ async fn no_update_is_lost() {
 }
 
 #[tokio::test]
+async fn a_key_whose_records_were_dropped_to_make_room_is_absent() {
+    let server = Server::start().await;
+    let settings = [
+        INDEXED,
+        ("millstream.durability", "memory"),
+        ("millstream.memory.bytes", "20000"),
+        ("millstream.memory.overflow", "drop-oldest"),
+    ];
+    let partition = server.partition("a", &settings).await;
+    let topic = Arc::clone(partition.topic());
+    let publish = async |event| server.broker.publish(&topic, &[event]).await;
+    publish(event("account", "opened", None)).await.unwrap();
+    for n in 0..50 {
+        let noise = event(&n.to_string(), &"x".repeat(1_000), None);
+        publish(noise).await.unwrap();
+    }
+    assert_eq!(server.position(&partition, "account").await, None);
+    let stale = event("account", "no", Some(ExpectedPosition::At(Offset(0))));
+    let refused = publish(stale).await.unwrap_err();
+    assert!(
+        matches!(refused, BrokerError::PositionMismatch { actual: None, .. }),
+        "{refused}"
+    );
+    let again = event("account", "again", Some(ExpectedPosition::Absent));
+    publish(again).await.unwrap();
+    assert_eq!(server.position(&partition, "account").await, Some(51));
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_said() {
     let server = Server::start().await;
     let plain = server.partition("plain", &[]).await;

@@ -208,6 +208,14 @@ impl Partition {
         }
     }
 
+    /// The first offset there is. `sequence` does not know what a memory partition has let go of to make room.
+    pub(crate) fn log_start(&self, sequence: &Sequence) -> Offset {
+        match self.durability {
+            Durability::Memory => sequence.log_start.max(self.visible.lock().log_start),
+            Durability::Os | Durability::Fsync => sequence.log_start,
+        }
+    }
+
     /// What readers have been shown of appends since the process started.
     pub fn appended(&self) -> Appends {
         self.visible.lock().appended

@@ -64,7 +64,7 @@ impl Draft {
                 last_offset: known.map_or(Offset::NONE, |batch| batch.last_offset),
                 // The records have the time at which they were appended first.
                 log_append_time: stamp.map(|now| known.map_or(now, |batch| batch.timestamp)),
-                log_start: sequence.log_start,
+                log_start: target.partition.log_start(&sequence),
                 duplicate: true,
             });
         }

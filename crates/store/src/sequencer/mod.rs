@@ -208,7 +208,7 @@ impl Sequencer {
                 base_offset: base,
                 last_offset: base + i64::from(header.last_offset_delta),
                 log_append_time: resolved.append.stamp,
-                log_start: sequence.log_start,
+                log_start: partition.log_start(&sequence),
                 duplicate: false,
             });
             match target.copy.take() {

@@ -50,7 +50,7 @@ impl Requirement {
                 .get(&self.require.key)
                 .map_err(|error| unreadable(&error))?,
         };
-        let log_start = self.partition.sequence.lock().log_start;
+        let log_start = self.partition.log_start(&self.partition.sequence.lock());
         let actual = value
             .as_deref()
             .and_then(Require::offset_in)

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use millstream_env::Env;
 use millstream_server::control::{self, Answer, AskError, Request};
-use millstream_store::{BackupSummary, restore};
+use millstream_store::{BackupSummary, backup_closed};
 
 use crate::output::{bytes, print_json, print_line};
 
@@ -45,7 +45,7 @@ impl Backup {
         let summary = match control::ask(&self.data_dir, &request) {
             Ok(Answer::BackedUp(summary)) => summary,
             Ok(Answer::Refused(reason)) => bail!(reason),
-            Err(AskError::NoServer) => restore(&Env::real(), &self.data_dir, &target)?,
+            Err(AskError::NoServer) => backup_closed(&Env::real(), &self.data_dir, &target)?,
             Err(error) => return Err(error.into()),
         };
         report("backed up", &summary, self.json)

@@ -1,4 +1,4 @@
-//! Backup of an open slot, and restoring one.
+//! Backup of a slot, open or not, and restoring one.
 //!
 //! A backup is a data directory: what a crash at one moment would have left, so a server can start on it, and does so as
 //! after a stop that was not in order. It holds everything that had been acknowledged when the backup began.
@@ -16,7 +16,7 @@ use millstream_env::{DIRECT_ALIGNMENT, Disk, Env, aligned_buffer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::doctor::{Depth, Finding, diagnose};
+use crate::doctor::{Depth, Finding, diagnose_locked, take_lock};
 use crate::error::OpenError;
 use crate::files;
 use crate::ids::JournalPosition;
@@ -48,9 +48,11 @@ pub enum BackupError {
     /// The target is in use.
     #[error("{0} is not empty: choose a directory that is, or that does not exist")]
     NotEmpty(PathBuf),
-    /// The backup is damaged.
-    #[error("the backup is damaged: {part}: {problem}")]
+    /// What was to be copied is damaged.
+    #[error("{dir} is damaged: {part}: {problem}")]
     Damaged {
+        /// The backup, or the data directory.
+        dir: PathBuf,
         /// Which part of it.
         part: String,
         /// What is wrong with it.
@@ -129,11 +131,7 @@ impl Backup {
                 self.source.packs().join(name),
                 self.target.packs().join(name),
             );
-            if disk.link(&from, &to).is_ok() {
-                summary.linked += 1;
-            } else {
-                files::copy(disk, &from, &to)?;
-            }
+            summary.linked += u64::from(files::link_or_copy(disk, &from, &to)?);
             summary.pack_bytes += size_bytes;
         }
         complete(&self.env, &self.target, self.format)?;
@@ -141,14 +139,40 @@ impl Backup {
     }
 }
 
-/// Makes a data directory in `target`, which is empty or does not exist, from a backup. The backup stays as it is, and
-/// the two share nothing.
+/// Makes a data directory in `target`, which is empty or does not exist, from a backup, all of which is read and checked
+/// first. The backup stays as it is, and the two share nothing.
 pub fn restore(env: &Env, backup: &Path, target: &Path) -> Result<BackupSummary, BackupError> {
-    let source = Layout::new(backup);
-    let diagnosis = diagnose(env, backup, Depth::Structure, &mut |_, _| {})?;
+    copy_closed(env, backup, target, Depth::Batches, files::copy_apart)
+}
+
+/// Makes a backup in `target`, which is empty or does not exist, of a data directory that no server has open. The two share
+/// their packs where the file system can: what is in them is not read.
+pub fn backup_closed(
+    env: &Env,
+    data_dir: &Path,
+    target: &Path,
+) -> Result<BackupSummary, BackupError> {
+    copy_closed(env, data_dir, target, Depth::Structure, files::link_or_copy)
+}
+
+/// Copies a data directory that nobody opens meanwhile, its packs with `copy_pack`, which says whether they are shared.
+fn copy_closed(
+    env: &Env,
+    from: &Path,
+    target: &Path,
+    depth: Depth,
+    copy_pack: impl Fn(&dyn Disk, &Path, &Path) -> io::Result<bool>,
+) -> Result<BackupSummary, BackupError> {
+    let source = Layout::new(from);
+    let _lock = take_lock(env, &source)?;
+    let diagnosis = diagnose_locked(env, &source, depth, &mut |_, _| {})?;
     let worst = diagnosis.findings.into_iter().next();
     if let Some(Finding { part, problem, .. }) = worst.filter(|_| !diagnosis.whole) {
-        return Err(BackupError::Damaged { part, problem });
+        return Err(BackupError::Damaged {
+            dir: from.to_owned(),
+            part,
+            problem,
+        });
     }
     let format = read_format(env, &source)?;
     let target = make_target(&*env.disk, target)?;
@@ -160,10 +184,16 @@ pub fn restore(env: &Env, backup: &Path, target: &Path) -> Result<BackupSummary,
         packs: 0,
         pack_bytes: 0,
         linked: 0,
-        journal_bytes: copy_all(disk, &source.journal(), &target.journal())?.1,
+        journal_bytes: copy_all(disk, &source.journal(), &target.journal())?,
     };
     copy_all(disk, &source.manifest(), &target.manifest())?;
-    (summary.packs, summary.pack_bytes) = copy_all(disk, &source.packs(), &target.packs())?;
+    for (name, _) in disk.list(&source.packs())? {
+        let copy = target.packs().join(&name);
+        let linked = copy_pack(disk, &source.packs().join(&name), &copy)?;
+        summary.packs += 1;
+        summary.pack_bytes += disk.len(&copy)?;
+        summary.linked += u64::from(linked);
+    }
     complete(env, &target, format)?;
     Ok(summary)
 }
@@ -236,12 +266,11 @@ fn copy_journal(
     }
 }
 
-/// Copies all files of a directory. Returns how many there were and their bytes.
-fn copy_all(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<(u64, u64)> {
-    let (mut count, mut bytes) = (0, 0);
+/// Copies all files of a directory. Returns their bytes.
+fn copy_all(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
     for (name, _) in disk.list(from)? {
-        count += 1;
         bytes += files::copy(disk, &from.join(&name), &to.join(&name))?;
     }
-    Ok((count, bytes))
+    Ok(bytes)
 }

@@ -28,6 +28,20 @@ pub(crate) fn copy(disk: &dyn Disk, source: &Path, target: &Path) -> io::Result<
     Ok(at)
 }
 
+/// The same; `false`: the copy shares nothing with the file.
+pub(crate) fn copy_apart(disk: &dyn Disk, source: &Path, target: &Path) -> io::Result<bool> {
+    copy(disk, source, target).map(|_| false)
+}
+
+/// Gives a file that never changes a second name at `target`, or copies it where the file system cannot. Returns whether
+/// the two are one file.
+pub(crate) fn link_or_copy(disk: &dyn Disk, source: &Path, target: &Path) -> io::Result<bool> {
+    if disk.link(source, target).is_ok() {
+        return Ok(true);
+    }
+    copy_apart(disk, source, target)
+}
+
 /// Reads a whole file of at most `max_bytes`.
 pub(crate) fn read(disk: &dyn Disk, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path, Access::Read)?;

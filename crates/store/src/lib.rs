@@ -47,7 +47,7 @@ mod ticket;
 mod view;
 mod wake;
 
-pub use backup::{BackupError, BackupSummary, restore};
+pub use backup::{BackupError, BackupSummary, backup_closed, restore};
 pub use budget::Admission;
 pub use commit::{
     Append, Appended, Behind, Commit, Mark, PartitionOpen, Require, Sequenced, StateChanges, Trim,

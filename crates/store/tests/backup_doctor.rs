@@ -11,7 +11,8 @@ use millstream_env::Env;
 use millstream_record::Offset;
 use millstream_store::doctor::{Depth, Diagnosis, Severity, diagnose};
 use millstream_store::{
-    BackupError, Commit, Durability, OpenError, PartitionId, Slot, SlotSettings, restore,
+    BackupError, Commit, Durability, OpenError, PartitionId, Slot, SlotSettings, backup_closed,
+    restore,
 };
 use smallvec::smallvec;
 use tempfile::TempDir;
@@ -140,6 +141,51 @@ async fn a_slot_stopped_in_order_has_a_backup_without_a_journal() {
     let backup = dirs.path().join("backup");
     slot.backup(&backup).unwrap();
     check(&open(manual(&backup)), &partitions, 460);
+}
+
+#[tokio::test]
+async fn a_closed_slot_is_backed_up_by_linking_its_packs() {
+    let dirs = tempfile::tempdir().unwrap();
+    let data = dirs.path().join("data");
+    let (slot, partitions) = slot_at_work(&data);
+    let backup = dirs.path().join("backup");
+    assert!(matches!(
+        backup_closed(&Env::real(), &data, &backup),
+        Err(BackupError::Open(OpenError::Locked(_)))
+    ));
+    slot.shutdown().await.unwrap();
+    drop(slot);
+    let summary = backup_closed(&Env::real(), &data, &backup).unwrap();
+    assert!(summary.packs > 0 && summary.linked == summary.packs);
+    let bytes = examine(&backup, Depth::Batches).manifest.unwrap().bytes;
+    assert_eq!(summary.pack_bytes, bytes);
+    let slot = open(manual(&backup));
+    assert!(slot.recovery().clean);
+    check(&slot, &partitions, 460);
+}
+
+/// Whatever is damaged in a backup, down to one byte of one record.
+#[test]
+fn a_damaged_backup_is_not_restored() {
+    let dirs = tempfile::tempdir().unwrap();
+    let (slot, _) = slot_at_work(&dirs.path().join("data"));
+    for (part, at) in [("packs", 1_000), ("packs", 3), ("manifest", 40)] {
+        let backup = dirs.path().join(format!("backup-{part}-{at}"));
+        slot.backup(&backup).unwrap();
+        let file = first_file(&backup.join(part));
+        // Not in the data directory, which has the same packs.
+        let copy = backup.join("copy");
+        fs::copy(&file, &copy).unwrap();
+        fs::rename(&copy, &file).unwrap();
+        flip(&file, at);
+        let target = dirs.path().join("restored");
+        let refused = restore(&Env::real(), &backup, &target).unwrap_err();
+        assert!(
+            matches!(&refused, BackupError::Damaged { dir, part: told, .. } if *dir == backup && told.starts_with(part)),
+            "{refused}"
+        );
+        assert!(!target.exists());
+    }
 }
 
 #[test]

@@ -96,15 +96,26 @@ pub fn diagnose(
 ) -> Result<Diagnosis, OpenError> {
     let layout = Layout::new(data_dir);
     let _lock = take_lock(env, &layout)?;
+    diagnose_locked(env, &layout, depth, progress)
+}
+
+/// The same for who holds the directory already.
+pub(crate) fn diagnose_locked(
+    env: &Env,
+    layout: &Layout,
+    depth: Depth,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Diagnosis, OpenError> {
+    let data_dir = layout.root();
     let mut findings = Findings::default();
     let failed = || format!("looking into {}", data_dir.display());
 
-    let format = parts::format(env, &layout, &mut findings)?;
-    let state = parts::state(env, &layout, &mut findings);
-    let manifest = parts::manifest(env, &layout, &mut findings);
+    let format = parts::format(env, layout, &mut findings)?;
+    let state = parts::state(env, layout, &mut findings);
+    let manifest = parts::manifest(env, layout, &mut findings);
     let packs = packs::look(
         env,
-        &layout,
+        layout,
         manifest.as_ref(),
         depth,
         &mut findings,
@@ -118,7 +129,7 @@ pub fn diagnose(
         parts::compare(state, manifest, &mut findings);
     }
     let journal = match (format, &state) {
-        (Some(format), Some(state)) => journal::look(env, &layout, format, state, &mut findings)
+        (Some(format), Some(state)) => journal::look(env, layout, format, state, &mut findings)
             .map_err(OpenError::io(failed()))?,
         _ => None,
     };
@@ -138,7 +149,7 @@ pub fn diagnose(
 }
 
 /// Holds the directory so that no server starts meanwhile.
-fn take_lock(env: &Env, layout: &Layout) -> Result<millstream_env::DiskLock, OpenError> {
+pub(crate) fn take_lock(env: &Env, layout: &Layout) -> Result<millstream_env::DiskLock, OpenError> {
     let root = layout.root();
     let locking = || format!("locking {}", root.display());
     let exists = env.disk.exists(root).map_err(OpenError::io(locking()))?;

@@ -153,6 +153,11 @@ impl FileContent {
             .extend(from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES));
     }
 
+    /// Has all sectors be readable again.
+    pub(super) fn find(&mut self) {
+        self.unreadable.clear();
+    }
+
     /// Remembers what of a sector is durable before it changes.
     fn touch(&mut self, index: u64) {
         if !self.unsynced.contains_key(&index) {

@@ -173,6 +173,14 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Makes all sectors of the file at `path` readable again, as they were.
+    pub fn find_sectors(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let id = inner.names.file(path)?;
+        inner.content(id)?.find();
+        Ok(())
+    }
+
     /// Loses what the file system knows of the file at `path` beside its name: it cannot be opened any more.
     pub fn lose_file(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();

@@ -29,11 +29,13 @@ struct Entry {
 }
 
 impl PackCache {
-    /// The open pack, opened by `open` if it was not.
+    /// The open pack, opened by `open` if it was not. It is kept open only if it is `wanted` once it is open: it may have
+    /// been forgotten while it was being opened.
     pub(super) fn get(
         &self,
         id: PackId,
         open: impl FnOnce() -> Result<PackReader, PackError>,
+        wanted: impl FnOnce() -> bool,
     ) -> Result<Arc<PackReader>, PackError> {
         if let Some(reader) = self.open.lock().touch(id) {
             return Ok(reader);
@@ -41,6 +43,10 @@ impl PackCache {
         // Not under the lock: others need not wait for the disk. Two may open the same pack; one of them is kept.
         let reader = Arc::new(open()?);
         self.open.lock().insert(id, Arc::clone(&reader));
+        // After it is in, or it could be forgotten between the look and that.
+        if !wanted() {
+            self.forget(id);
+        }
         Ok(reader)
     }
 

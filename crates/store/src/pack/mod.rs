@@ -94,6 +94,15 @@ pub enum PackError {
 }
 
 impl PackError {
+    /// Whether it is the pack that is at fault, for good, and not the medium at the moment.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::Format(_) | Self::Batch(_) | Self::Misplaced { .. } => true,
+            Self::At { error, .. } => error.is_damage(),
+        }
+    }
+
     /// The same, found at that offset. What the medium refused is not of a place.
     fn at(self, offset: Offset) -> Self {
         match self {

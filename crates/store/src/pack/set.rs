@@ -210,7 +210,8 @@ impl PackSet {
 
     /// The open pack.
     pub(crate) fn open(&self, id: PackId) -> Result<Arc<PackReader>, PackError> {
-        self.cache.get(id, || self.open_anew(id))
+        let is_listed = || self.info(id).is_some();
+        self.cache.get(id, || self.open_anew(id), is_listed)
     }
 
     fn open_anew(&self, id: PackId) -> Result<PackReader, PackError> {
@@ -291,7 +292,11 @@ impl PackSet {
         read: impl FnOnce(&Arc<PackReader>, &DirectoryEntry) -> Result<T, PackError>,
     ) -> Result<T, ReadError> {
         let range = placed.range;
-        let result = self.open(placed.pack).and_then(|pack| {
+        let id = placed.pack;
+        let pack = self
+            .cache
+            .get(id, || self.open_anew(id), || self.has(&placed));
+        let result = pack.and_then(|pack| {
             let entry = pack.range(range.partition, range.first);
             let entry = entry.filter(|entry| entry.range == range);
             let entry = entry.ok_or(FormatError::Malformed {

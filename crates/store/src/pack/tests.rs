@@ -1,16 +1,17 @@
 //! Packs against a plain list of batches, and against damage.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use millstream_record::{
     Batch, BatchBuilder, BatchHeader, Codec, LeaderEpoch, NewRecord, Offset, TimestampMs,
 };
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
 use crate::error::ReadError;
-use crate::media::{BlobMedium, MemoryBlobs};
+use crate::media::{Blob, BlobMedium, BlobWriter, MemoryBlobs};
 
 const ORIGIN: PackOrigin = PackOrigin {
     now: TimestampMs(1_000),
@@ -415,6 +416,59 @@ fn another_packs_file_is_not_taken_for_one() {
             other[byte] ^= 1;
         }
     }
+}
+
+/// A medium on which a pack is replaced while it is being opened.
+struct Overtaken {
+    blobs: MemoryBlobs,
+    set: OnceLock<Weak<PackSet>>,
+    replaced: Arc<PackInfo>,
+    opened: Mutex<Vec<Weak<dyn Blob>>>,
+}
+
+impl BlobMedium for Overtaken {
+    fn create(&self, name: &str) -> std::io::Result<Box<dyn BlobWriter>> {
+        self.blobs.create(name)
+    }
+
+    fn open(&self, name: &str) -> std::io::Result<Arc<dyn Blob>> {
+        let blob = self.blobs.open(name)?;
+        self.opened.lock().push(Arc::downgrade(&blob));
+        let set = self.set.get().and_then(Weak::upgrade).unwrap();
+        set.replace(&[Arc::clone(&self.replaced)], []);
+        Ok(blob)
+    }
+
+    fn list(&self) -> std::io::Result<Vec<(String, Option<u64>)>> {
+        self.blobs.list()
+    }
+
+    fn delete(&self, names: &[String]) -> std::io::Result<()> {
+        self.blobs.delete(names)
+    }
+
+    fn available_bytes(&self) -> std::io::Result<u64> {
+        self.blobs.available_bytes()
+    }
+}
+
+#[test]
+fn a_pack_that_is_replaced_while_it_is_opened_does_not_stay_open() {
+    let blobs = MemoryBlobs::default();
+    let replaced = write(&blobs, 1, &two_ranges(), 150);
+    let medium = Arc::new(Overtaken {
+        blobs,
+        set: OnceLock::new(),
+        replaced: Arc::clone(&replaced),
+        opened: Mutex::default(),
+    });
+    let set = Arc::new(PackSet::new(medium.clone(), [&replaced]));
+    medium.set.set(Arc::downgrade(&set)).unwrap();
+    let read = set.read(PartitionId(1), Offset(0), 1, Offset(100)).unwrap();
+    assert!(read.run().unwrap().is_some());
+    let opened = medium.opened.lock();
+    assert_eq!(opened.len(), 1);
+    assert!(opened.iter().all(|blob| blob.upgrade().is_none()));
 }
 
 #[test]

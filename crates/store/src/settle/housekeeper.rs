@@ -10,6 +10,9 @@ use super::{Progress, SettleError, SlotView};
 use crate::ids::PackId;
 use crate::manifest::{Edit, Manifests};
 
+/// When a pack that the medium has refused to read is tried again.
+const REFUSED_RETRY_MS: i64 = 60_000;
+
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
@@ -62,7 +65,7 @@ impl Housekeeper {
         }
     }
 
-    /// Packs that could not be read, since the start. They are left as they are.
+    /// Packs that were found missing or damaged, since the start. They are left as they are.
     pub fn damaged(&self) -> impl Iterator<Item = PackId> {
         self.memory.damaged.iter().copied()
     }
@@ -74,7 +77,7 @@ impl Housekeeper {
 
     /// Moves about `budget_bytes` of the present job, or finds a new one that fits into `space`.
     ///
-    /// A pack that cannot be read is remembered, logged and left alone. On an error the job is given up; if
+    /// A pack that is damaged is remembered, logged and left alone; one that the medium refuses to read is, for a while. On an error the job is given up; if
     /// [`SettleError::is_want_of_room`] says so, another step later is right.
     pub fn step(
         &mut self,
@@ -92,8 +95,14 @@ impl Housekeeper {
             Ok(Progress::More) => {}
             Ok(Progress::Done) => self.end(),
             Err(SettleError::Input { pack, source }) => {
-                tracing::warn!(%pack, error = %source, "a pack is damaged and left as it is");
-                self.memory.damaged.insert(pack);
+                if source.is_damage() {
+                    tracing::warn!(%pack, error = %source, "a pack is damaged and left as it is");
+                    self.memory.damaged.insert(pack);
+                } else {
+                    tracing::warn!(%pack, error = %source, "a pack cannot be read at present; trying again later");
+                    let retry_at = now.saturating_add(REFUSED_RETRY_MS);
+                    self.memory.refused.insert(pack, retry_at);
+                }
                 self.abandon(manifests);
             }
             Err(error) => {
@@ -120,6 +129,7 @@ impl Housekeeper {
         now: TimestampMs,
         space: Space,
     ) -> Result<Activity, SettleError> {
+        self.memory.refused.retain(|_, retry_at| now < *retry_at);
         let bounds = Bounds {
             sizes: &self.sizes,
             space,

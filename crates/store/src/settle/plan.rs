@@ -61,13 +61,22 @@ pub(super) struct Bounds<'a> {
 /// What the housekeeper remembers beyond the manifest.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Packs that could not be read. They are left as they are.
+    /// Packs that are missing or damaged. They are left as they are.
     pub(super) damaged: BTreeSet<PackId>,
+    /// Packs that the medium has refused to read, and when they are tried again.
+    pub(super) refused: BTreeMap<PackId, TimestampMs>,
     /// The log start up to which a partition's packs have been rewritten: a batch that the log start lies in stays
     /// whole, so rewriting again for the same trim would gain nothing.
     pub(super) reclaimed: HashMap<PartitionId, Offset>,
     /// What was finished where packs have been rewritten.
     pub(super) consumed: Rewritten,
+}
+
+impl Memory {
+    /// Whether a pack is not to be read at present.
+    fn leaves_alone(&self, pack: PackId) -> bool {
+        self.damaged.contains(&pack) || self.refused.contains_key(&pack)
+    }
 }
 
 /// The next job: whatever gives back most for the least work comes first. `None` when all is in shape.
@@ -200,7 +209,7 @@ impl<'a> Survey<'a> {
             .filter(|(_, ranges)| {
                 !ranges
                     .iter()
-                    .any(|(pack, _)| self.memory.damaged.contains(pack))
+                    .any(|(pack, _)| self.memory.leaves_alone(*pack))
             })
             .filter_map(|(partition, ranges)| {
                 let facts = self.facts.get(partition)?;
@@ -342,7 +351,7 @@ impl<'a> Survey<'a> {
     }
 
     fn is_whole(&self, pack: &PackInfo) -> bool {
-        !self.memory.damaged.contains(&pack.id)
+        !self.memory.leaves_alone(pack.id)
     }
 
     /// Bytes of a range that are still wanted. How much of it a trim has released is told by the offsets, as if all

@@ -271,6 +271,38 @@ fn a_damaged_pack_is_left_alone_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_pack_that_cannot_be_read_for_a_while_is_merged_after_it() {
+    let mut world = World::new(1);
+    world.create(0, PartitionPolicy::default());
+    for _ in 0..8 {
+        world.append_bytes(0, 300);
+        world.settle(1 << 20).unwrap();
+    }
+    let pack = *world.manifests.current().packs.keys().nth(3).unwrap();
+    let path = format!("/data/packs/{}", crate::pack::blob_name(pack));
+    let path = Path::new(&path);
+    world.disk.lose_sectors(path, 0, 4096).unwrap();
+    world.tidy();
+    assert_eq!(world.housekeeper.damaged().count(), 0);
+    assert!(world.manifests.current().packs.contains_key(&pack));
+    world.disk.find_sectors(path).unwrap();
+    world.now += 1;
+    world.tidy();
+    assert!(
+        world.manifests.current().packs.contains_key(&pack),
+        "it waits"
+    );
+    world.now += 60_000;
+    for _ in 0..8 {
+        world.append_bytes(0, 300);
+        world.settle(1 << 20).unwrap();
+    }
+    world.tidy();
+    assert!(!world.manifests.current().packs.contains_key(&pack));
+    world.check(0);
+}
+
+#[test]
 fn a_trim_inside_a_batch_is_not_chased_for_ever() {
     let mut world = World::new(1);
     world.create(0, PartitionPolicy::default());

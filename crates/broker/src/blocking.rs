@@ -63,3 +63,17 @@ impl Blocking {
         }
     }
 }
+
+/// Has `work` done in a task of its own, which goes on when nobody waits for it any more; `None` if the runtime ends before
+/// it does.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    match task::spawn(work).await {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panicked) => std::panic::resume_unwind(panicked),
+            Err(_) => None,
+        },
+    }
+}

@@ -7,6 +7,7 @@ use millstream_catalog::{Change, SettingChange, Topic, TopicId, TopicName, Topic
 use millstream_store::{Commit, Durability, Partition, PartitionId, PartitionOpen, Stay, Ticket};
 
 use super::handle::TopicHandle;
+use crate::blocking::to_the_end;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::identity;
@@ -147,13 +148,9 @@ impl Broker {
         let broker = self.clone();
         let finishing = async move { broker.finish_delete(id, name, durable).await };
         // To the end, whether or not somebody waits for it.
-        match tokio::spawn(finishing).await {
-            Ok(finished) => finished,
-            Err(error) => match error.try_into_panic() {
-                Ok(panicked) => std::panic::resume_unwind(panicked),
-                Err(_) => Err(BrokerError::ShuttingDown),
-            },
-        }
+        to_the_end(finishing)
+            .await
+            .unwrap_or(Err(BrokerError::ShuttingDown))
     }
 
     async fn finish_delete(

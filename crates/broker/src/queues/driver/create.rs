@@ -13,6 +13,7 @@ use super::cell::{Cell, JointCommit};
 use super::check::check_policy;
 use super::keeper::keep;
 use super::{QueueHandle, Queues};
+use crate::blocking::to_the_end;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::filter::Filter;
@@ -241,6 +242,14 @@ impl Broker {
 impl QueueHandle {
     /// Deletes the queue. Its messages stay in the topic; its dead letters stay in theirs.
     pub async fn delete(&self) -> Result<(), QueueError> {
+        let queue = self.clone();
+        // To the end, whether or not somebody waits for it.
+        to_the_end(async move { queue.delete_now().await })
+            .await
+            .unwrap_or_else(|| Err(BrokerError::ShuttingDown.into()))
+    }
+
+    async fn delete_now(&self) -> Result<(), QueueError> {
         let broker = &self.broker;
         let _changing = broker.inner.queues.changes.lock().await;
         if !broker.inner.queues.index.read().holds(&self.cell) {

@@ -9,7 +9,7 @@ use millstream_env::Env;
 use super::{NewQueue, QueueHandle, StartAt};
 use crate::broker::Broker;
 use crate::produce::NewMessage;
-use crate::queues::definition::QueueDefinition;
+use crate::queues::definition::{self, QueueDefinition};
 use crate::queues::policy::{LengthPolicy, Overflow, QueuePolicy};
 use crate::topics::{NewTopic, TopicHandle};
 use crate::{BrokerSettings, queues::QueueError};
@@ -132,4 +132,32 @@ async fn who_has_room_in_one_topic_keeps_nobody_from_another() {
     assert!(early.is_err(), "two have the same room");
     drop(end);
     next.recv_timeout(soon).unwrap();
+}
+
+#[tokio::test]
+async fn a_queue_whose_deleter_went_away_leaves_nothing() {
+    let server = Server::start().await;
+    let topic = server.topic("orders").await;
+    for polls in 0..8 {
+        let queue = server.queue("work", &topic, QueuePolicy::default()).await;
+        let patience = async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = queue.delete() => {}
+            () = patience => {}
+        }
+        let state = server.broker.inner.slot.state();
+        let gone = async {
+            while state.get(&definition::key(queue.id())).unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(5), gone).await;
+        assert!(gone.is_ok(), "after {polls} polls");
+        assert!(server.broker.queue("work").is_err());
+    }
 }

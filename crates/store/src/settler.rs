@@ -156,7 +156,7 @@ impl Settler {
         }
         self.settle_at = None;
         match self.step_settling(now, false) {
-            Err(error) if error.is_disk_full() => {
+            Err(error) if error.is_want_of_room() => {
                 // What cannot be settled would fill the disk.
                 self.engine.room.set_settling_waits(true);
                 self.engine.look_for_room();

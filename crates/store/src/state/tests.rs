@@ -287,7 +287,7 @@ fn after_a_full_disk_the_table_is_not_read_through() {
     disk.set_capacity(disk.used_bytes());
     let (checkpoint, written) = write(1000, 2).unwrap();
     let error = written.unwrap_err();
-    assert!(error.is_disk_full(), "{error}");
+    assert!(error.is_want_of_room(), "{error}");
     assert_eq!(state.covered_position(), JournalPosition(1));
     assert!(state.get(&1999u32.to_be_bytes()).unwrap().is_some());
     disk.set_capacity(64 << 20);

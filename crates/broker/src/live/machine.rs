@@ -32,8 +32,9 @@ pub(super) struct Machine {
     credit: u64,
     /// Read from the log, and to be delivered first.
     replayed: VecDeque<Entry>,
-    /// Offered by hubs.
+    /// Offered by hubs. What is dropped in between leaves its slot empty; the first one never is.
     buffer: VecDeque<Slot>,
+    empty_slots: usize,
     buffer_bytes: usize,
     /// Dropped after everything in the buffer.
     dropped: u64,
@@ -78,8 +79,9 @@ pub(super) enum Entry {
 struct Slot {
     /// Rising along the buffer.
     number: u64,
-    entry: Entry,
-    /// Dropped between what is before it and it.
+    /// None once it was dropped.
+    entry: Option<Entry>,
+    /// Dropped between what is before it and it, itself included.
     dropped_before: u64,
 }
 
@@ -124,6 +126,7 @@ impl Machine {
             credit,
             replayed: VecDeque::new(),
             buffer: VecDeque::new(),
+            empty_slots: 0,
             buffer_bytes: 0,
             dropped: 0,
             latest: HashMap::new(),
@@ -351,10 +354,11 @@ impl Machine {
             let count = std::mem::take(before);
             return Some(Step::Deliver(LiveItem::Dropped { count }));
         }
-        let slot = self.buffer.pop_front()?;
-        self.unaccount(&slot);
+        let entry = self.buffer.pop_front()?.entry?;
+        self.unaccount(&entry);
+        self.pass_empty_slots();
         self.owed = self.owed.saturating_sub(1);
-        Some(self.deliver(slot.entry))
+        Some(self.deliver(entry))
     }
 
     /// Puts `entry` at the buffer's end, as far as the policy lets it.
@@ -385,7 +389,7 @@ impl Machine {
         self.buffer_bytes += entry.size_bytes();
         self.buffer.push_back(Slot {
             number: self.next_number,
-            entry,
+            entry: Some(entry),
             dropped_before: std::mem::take(&mut self.dropped),
         });
         self.next_number += 1;
@@ -394,7 +398,7 @@ impl Machine {
 
     fn fits(&self, entry: &Entry) -> bool {
         self.buffer.is_empty()
-            || (self.buffer.len() < self.records_max
+            || (self.buffer.len() - self.empty_slots < self.records_max
                 && self.buffer_bytes + entry.size_bytes() <= self.bytes_max)
     }
 
@@ -414,23 +418,56 @@ impl Machine {
 
     /// Drops what is at `index` of the buffer, and leaves a note there. Returns how many records that was.
     fn drop_at(&mut self, index: usize) -> u64 {
-        let Some(slot) = self.buffer.remove(index) else {
+        let slot = self.buffer.get_mut(index);
+        let Some((slot, entry)) = slot.and_then(|slot| slot.entry.take().map(|entry| (slot, entry)))
+        else {
             return 0;
         };
-        self.unaccount(&slot);
-        let records = slot.entry.records();
-        let note = match self.buffer.get_mut(index) {
-            Some(after) => &mut after.dropped_before,
-            None => &mut self.dropped,
-        };
-        *note += slot.dropped_before + records;
+        let records = entry.records();
+        slot.dropped_before += records;
+        self.empty_slots += 1;
+        self.unaccount(&entry);
+        self.pass_empty_slots();
+        // To close each gap at once would move half of the buffer for it.
+        if self.empty_slots > self.buffer.len() / 2 {
+            self.close_gaps();
+        }
         records
     }
 
-    fn unaccount(&mut self, slot: &Slot) {
-        self.buffer_bytes -= slot.entry.size_bytes();
-        if let Entry::Message(message) = &slot.entry
-            && let Some(key) = self.key_of(message.source, &slot.entry)
+    /// Moves the notes of empty slots at the front to what is behind them.
+    fn pass_empty_slots(&mut self) {
+        while self.buffer.front().is_some_and(|slot| slot.entry.is_none()) {
+            let Some(slot) = self.buffer.pop_front() else {
+                return;
+            };
+            self.empty_slots -= 1;
+            let note = match self.buffer.front_mut() {
+                Some(after) => &mut after.dropped_before,
+                None => &mut self.dropped,
+            };
+            *note += slot.dropped_before;
+        }
+    }
+
+    /// Does so with all of them.
+    fn close_gaps(&mut self) {
+        let mut dropped = 0;
+        self.buffer.retain_mut(|slot| {
+            slot.dropped_before += std::mem::take(&mut dropped);
+            if slot.entry.is_none() {
+                dropped = slot.dropped_before;
+            }
+            slot.entry.is_some()
+        });
+        self.dropped += dropped;
+        self.empty_slots = 0;
+    }
+
+    fn unaccount(&mut self, entry: &Entry) {
+        self.buffer_bytes -= entry.size_bytes();
+        if let Entry::Message(message) = entry
+            && let Some(key) = self.key_of(message.source, entry)
         {
             self.latest.remove(&key);
         }

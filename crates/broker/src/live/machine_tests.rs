@@ -184,6 +184,44 @@ fn a_partition_that_is_gone_is_read_no_more() {
     transcript(&mut machine, &["1:0", "wait"]);
 }
 
+/// With each gap closed at once this would take minutes, in the task that serves all subscribers of the partition.
+#[test]
+fn keeping_the_latest_costs_the_same_in_a_large_buffer() {
+    const KEYS: i64 = 65_536;
+    let keyed = |offset: i64| {
+        let record = Record {
+            offset: Offset(offset),
+            timestamp: TimestampMs(0),
+            key: Some(Bytes::copy_from_slice(&(offset % KEYS).to_be_bytes())),
+            value: None,
+            headers: Headers::default(),
+        };
+        Arc::new(LiveMessage::new(topic(), 1, 1, record))
+    };
+    let mut machine = Machine::new(SlowPolicy::KeepLatest, KEYS as usize, 1 << 30, u64::MAX);
+    machine.add(1, Offset(0));
+    machine.joined(1, Vec::new(), Offset(0));
+    let began = std::time::Instant::now();
+    // Each key comes again when it lies in the middle of the buffer, where a gap is farthest from both ends.
+    for offset in (0..KEYS).chain((KEYS / 2..KEYS).cycle().take(300_000)) {
+        let next = machine.place(1).unwrap().next();
+        let mut message = keyed(offset);
+        Arc::get_mut(&mut message).unwrap().offset = next;
+        machine.offer(1, &[message], next.next(), |_| true);
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(15));
+    let mut records = 0;
+    let mut dropped = 0;
+    loop {
+        match machine.step() {
+            Step::Deliver(LiveItem::Record(_)) => records += 1,
+            Step::Deliver(LiveItem::Dropped { count }) => dropped += count,
+            _ => break,
+        }
+    }
+    assert_eq!((records, dropped), (KEYS, 300_000));
+}
+
 const POLICIES: [SlowPolicy; 4] = [
     SlowPolicy::Block,
     SlowPolicy::DropOldest,

@@ -88,3 +88,27 @@ async fn a_hub_goes_on_behind_what_is_damaged_and_tells() {
     hub.stop();
     running.await.unwrap();
 }
+
+/// A subscription may still be looking for where to begin in the partitions that were there before.
+#[tokio::test]
+async fn partitions_that_are_added_bring_no_older_ones_with_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = BrokerSettings::new(directory.path());
+    let broker = Broker::open(settings, Env::real()).await.unwrap();
+    let topic = NewTopic {
+        name: "t".into(),
+        partitions: Some(3),
+        ..NewTopic::default()
+    };
+    let topic = broker.create_topic(topic).await.unwrap();
+    let watch = Watch {
+        topics: vec![topic.id()],
+        ..Watch::default()
+    };
+    let machine = Machine::new(SlowPolicy::Block, 1_024, 1 << 20, u64::MAX);
+    let subscriber = broker.inner.live.enter(watch, None, machine).unwrap();
+    broker.add_partitions(topic.id(), 5).await.unwrap();
+    let added = subscriber.partitions();
+    let added: Vec<_> = added.iter().map(PartitionHandle::index).collect();
+    assert_eq!(added, [3, 4]);
+}

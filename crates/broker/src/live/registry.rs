@@ -134,8 +134,9 @@ impl Live {
         }
     }
 
-    /// Tells subscriptions about a topic or partitions of it that have come.
-    pub(crate) fn topic_changed(&self, topic: &Arc<TopicHandle>) {
+    /// Tells subscriptions about partitions of a topic that have come: all from the `first_new` one on. Where to begin in those
+    /// before them may still be looked for.
+    pub(crate) fn partitions_added(&self, topic: &Arc<TopicHandle>, first_new: u32) {
         let watching: Vec<_> = {
             let subscriptions = self.subscriptions.lock();
             let watching = subscriptions
@@ -146,7 +147,8 @@ impl Live {
         if watching.is_empty() {
             return;
         }
-        let partitions = topic.partitions();
+        let mut partitions = topic.partitions();
+        partitions.retain(|partition| partition.index() >= first_new);
         for shared in watching {
             for partition in &partitions {
                 shared.add(partition, Offset::ZERO);

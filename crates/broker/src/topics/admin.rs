@@ -204,7 +204,7 @@ impl Broker {
         catalog.apply(&change);
         let handle = TopicHandle::new(Arc::clone(&topic), self.opened(&topic.partitions)?);
         self.inner.registry.write().insert(Arc::clone(&handle));
-        self.inner.live.topic_changed(&handle);
+        self.inner.live.partitions_added(&handle, 0);
         self.inner.routes.topics_changed();
         Ok((handle, durable))
     }
@@ -219,9 +219,10 @@ impl Broker {
         let durable = self.sequence(&change, opens(&topic, &added), Vec::new())?;
         catalog.apply(&change);
         let handle = self.handle_of(id)?;
+        let first_new = handle.partition_count();
         handle.update(topic, self.opened(&added)?);
         self.inner.registry.write().insert(Arc::clone(&handle));
-        self.inner.live.topic_changed(&handle);
+        self.inner.live.partitions_added(&handle, first_new);
         self.inner.queues.topic_changed(id);
         Ok(durable)
     }

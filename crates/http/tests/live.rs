@@ -91,6 +91,23 @@ async fn a_feed_that_was_told_nothing_yet_goes_on_too() {
 }
 
 #[tokio::test]
+async fn a_feed_to_topics_that_are_still_to_come_goes_on_with_them() {
+    let served = Served::start().await;
+    let feed = Feed::follow(&served, "/v1/live?pattern=e2.%23").await;
+    // An empty one would be taken for none, by clients as well.
+    assert_eq!(feed.last_id, "-");
+    let id = feed.last_id.clone();
+    drop(feed);
+    served.topic("e2.a", 1).await;
+    publish_values(&served, "e2.a", ["one", "two", "three"]).await;
+    let mut feed = Feed::resume(&served, "/v1/live?pattern=e2.%23", &id).await;
+    assert_eq!(feed.values(3).await, ["one", "two", "three"]);
+    let path = format!("/v1/live?pattern=e2.%23&last_event_id={id}");
+    let mut feed = Feed::follow(&served, &path).await;
+    assert_eq!(feed.values(3).await, ["one", "two", "three"]);
+}
+
+#[tokio::test]
 async fn a_feed_survives_a_restart_of_the_server() {
     let served = Served::start().await;
     served.send("PUT", "/v1/topics/t", "{}").await;

@@ -524,6 +524,23 @@ async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
     drop(slow);
 }
 
+#[tokio::test]
+async fn what_a_socket_is_to_get_of_topics_that_are_still_to_come_goes_on() {
+    let served = Served::start().await;
+    let mut socket = Socket::open(&served).await;
+    let subscribe = json!({"type":"subscribe","subscription":"s","patterns":["e2.#"]});
+    let position = socket.ask(subscribe).await["position"].clone();
+    assert_eq!(position, "-");
+    drop(socket);
+    served.topic("e2.a", 1).await;
+    served.publish("e2.a", r#"{"value":"one"}"#).await.ok();
+    let mut socket = Socket::open(&served).await;
+    let resume =
+        json!({"type":"subscribe","subscription":"s","patterns":["e2.#"],"position":position});
+    socket.ask(resume).await;
+    assert_eq!(socket.values("s", 1).await, ["one"]);
+}
+
 /// A client that does not read what it has subscribed to, behind which messages of the queue `q` wait.
 async fn stuck(served: &Served, visibility_ms: u64) -> Socket {
     served.topic("large", 1).await;

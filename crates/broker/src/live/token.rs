@@ -9,12 +9,16 @@ use millstream_record::{LeaderEpoch, Offset};
 use smallvec::SmallVec;
 use thiserror::Error;
 
+/// The position of a subscription to nothing that exists.
+const NOWHERE: &str = "-";
+
 /// Where a subscription stands: in each partition the next record it has not delivered.
 ///
 /// As text it is, for each topic, the first 16 hex digits of its id, the leader epoch in which it was made, and
 /// `partition:offset` pairs: `5f0c27d3a9b14e60@3/0:17,1:4`, several topics separated by `;`. A topic that was created again
 /// under its old name is another one, and is read from its first record. The epoch tells what was seen and did not survive
-/// from what was written in its place; it may be missing.
+/// from what was written in its place; it may be missing. Where there is no partition yet it is `-`: clients take an empty id
+/// for none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResumeToken {
     /// In the order of topic and partition. Of one partition, as is common, it costs no memory of its own.
@@ -85,6 +89,9 @@ fn short(topic: TopicId) -> u64 {
 
 impl fmt::Display for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.positions.is_empty() {
+            return f.write_str(NOWHERE);
+        }
         let mut before = None;
         for position in &self.positions {
             let group = Some((position.topic, position.epoch));
@@ -113,6 +120,9 @@ impl FromStr for ResumeToken {
         const POSITION_BYTES_MAX: usize = 64;
         if text.len() > LIVE_TOKEN_POSITIONS_MAX * POSITION_BYTES_MAX {
             return Err(TokenError::TooLong);
+        }
+        if text == NOWHERE {
+            return Ok(Self::default());
         }
         let mut positions = SmallVec::new();
         for group in text.split(';').filter(|group| !group.is_empty()) {
@@ -210,6 +220,8 @@ mod tests {
             );
         }
         assert_eq!("".parse(), Ok(ResumeToken::default()));
+        assert_eq!(ResumeToken::default().to_string(), "-");
+        assert_eq!("-".parse(), Ok(ResumeToken::default()));
         let long = format!("1/{}0:0", "0:0,".repeat(LIVE_TOKEN_POSITIONS_MAX));
         assert_eq!(long.parse::<ResumeToken>(), Err(TokenError::TooLong));
         assert_eq!(

@@ -92,6 +92,7 @@ impl Broker {
         let idempotency = Idempotency::open(&slot, env.rng.next_u64(), now)?;
         let server_settings = Mutex::new(server_settings::load(&slot)?);
         let (queues, queue_tasks) = queues.split();
+        let live_memory_bytes = settings.read_memory_bytes;
         let inner = Arc::new(Inner {
             read_budget: ReadBudget::new(settings.read_memory_bytes),
             settings,
@@ -104,7 +105,7 @@ impl Broker {
             rotor: Rotor::default(),
             server_settings,
             groups,
-            live: Live::default(),
+            live: Live::new(live_memory_bytes),
             routes,
             metrics: Metrics::new(Arc::clone(&env.clock)),
             env,

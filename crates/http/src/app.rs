@@ -69,6 +69,11 @@ impl App {
         let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
     }
 
+    /// Whether readers wait for memory that others hold, so that those who take nothing are in the way.
+    pub(crate) fn readers_wait(&self) -> bool {
+        self.broker.readers_wait() || self.broker.live_readers_wait()
+    }
+
     /// A number for a consumer of queues that nobody else has.
     pub(crate) fn next_consumer(&self) -> ConsumerId {
         ConsumerId::of_connection(self.last_consumer.fetch_add(1, Ordering::Relaxed) + 1)

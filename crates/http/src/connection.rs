@@ -20,9 +20,19 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::App;
+
+/// A peer that takes nothing at all for so long is cut off.
+const STANDSTILL: Duration = Duration::from_millis(limits::HTTP_WRITE_STANDSTILL_MS);
+
+/// How often it is looked what a peer takes that is waited for.
+const PRESSED: Duration = Duration::from_millis(limits::HTTP_PRESSED_MS);
+
+/// What it has to take in between while readers wait for memory.
+const PRESSED_BYTES_MIN: u64 =
+    limits::HTTP_PEER_BYTES_PER_SECOND_MIN as u64 * limits::HTTP_PRESSED_MS / 1_000;
 
 /// Serves one connection until either side ends it. `place` is given back when it, or what it was upgraded to, is gone.
 pub(crate) async fn serve(
@@ -38,7 +48,7 @@ pub(crate) async fn serve(
     };
     let counts = Arc::clone(&app.metrics.protocol);
     counts.accepted.count();
-    let socket = Impatient::new(stream, place, Arc::clone(&counts));
+    let socket = Impatient::new(stream, place, Arc::clone(&app));
     let answering = Arc::clone(&app);
     let service = service_fn(move |request| {
         let (app, router) = (Arc::clone(&answering), router.clone());
@@ -81,49 +91,94 @@ fn prepare(stream: &TcpStream) -> io::Result<IpAddr> {
     Ok(stream.local_addr()?.ip())
 }
 
-/// A socket that fails when the peer takes nothing of what is written to it for too long.
+/// A socket that fails when the peer takes nothing of what is written to it for too long, or next to nothing while others
+/// wait for the memory that it keeps.
 struct Impatient {
     stream: TcpStream,
-    /// Runs while a write waits for the peer.
-    patience: Option<Pin<Box<Sleep>>>,
+    app: Arc<App>,
+    /// While what is written waits for the peer.
+    wait: Option<Wait>,
     counts: Arc<Protocol>,
     _open: Held,
     _place: OwnedSemaphorePermit,
 }
 
+/// How the peer has been taking what is written to it since it was first waited for.
+struct Wait {
+    look: Pin<Box<Sleep>>,
+    /// Taken since the last look.
+    taken_bytes: u64,
+    taken_last: Instant,
+    /// Whether the last write had to wait.
+    is_waiting: bool,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self {
+            look: Box::pin(sleep(PRESSED)),
+            taken_bytes: 0,
+            taken_last: Instant::now(),
+            is_waiting: true,
+        }
+    }
+
+    /// Whether the peer is given up, once it is time to look.
+    fn look(&mut self, now: Instant, readers_wait: bool) -> bool {
+        let gives_up = self.taken_last + STANDSTILL;
+        if now >= gives_up || (readers_wait && self.taken_bytes < PRESSED_BYTES_MIN) {
+            return true;
+        }
+        self.taken_bytes = 0;
+        self.look.as_mut().reset(gives_up.min(now + PRESSED));
+        false
+    }
+}
+
 impl Impatient {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit, counts: Arc<Protocol>) -> Self {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, app: Arc<App>) -> Self {
+        let counts = Arc::clone(&app.metrics.protocol);
         Self {
             stream,
-            patience: None,
+            app,
+            wait: None,
             _open: counts.open.hold(),
             counts,
             _place: place,
         }
     }
 
-    /// Passes on what came of a write, unless the peer has stood still for too long.
+    /// Passes on what came of a write, unless the peer is given up.
     fn judge(
         &mut self,
         written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(outcome) = written {
-            self.patience = None;
-            self.counts
-                .sent_bytes
-                .add(*outcome.as_ref().unwrap_or(&0) as u64);
+            let bytes = *outcome.as_ref().unwrap_or(&0) as u64;
+            if let Some(wait) = &mut self.wait {
+                wait.taken_bytes += bytes;
+                wait.taken_last = Instant::now();
+                wait.is_waiting = false;
+            }
+            self.counts.sent_bytes.add(bytes);
             return Poll::Ready(outcome);
         }
-        let standstill = Duration::from_millis(limits::HTTP_WRITE_STANDSTILL_MS);
-        let patience = self
-            .patience
-            .get_or_insert_with(|| Box::pin(sleep(standstill)));
-        ready!(patience.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer stopped reading",
-        )))
+        let wait = self.wait.get_or_insert_with(Wait::new);
+        // Nothing was written when it was time to look, so there was nothing to take.
+        if !wait.is_waiting && wait.look.deadline() <= Instant::now() {
+            *wait = Wait::new();
+        }
+        wait.is_waiting = true;
+        loop {
+            ready!(wait.look.as_mut().poll(cx));
+            if wait.look(Instant::now(), self.app.readers_wait()) {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer stopped reading",
+                )));
+            }
+        }
     }
 }
 
@@ -164,7 +219,9 @@ impl AsyncWrite for Impatient {
         self.stream.is_write_vectored()
     }
 
+    /// Comes when all that there was to write is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wait = None;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -541,6 +541,48 @@ async fn what_a_socket_is_to_get_of_topics_that_are_still_to_come_goes_on() {
     assert_eq!(socket.values("s", 1).await, ["one"]);
 }
 
+#[tokio::test]
+async fn feeds_that_are_not_read_are_bounded_together_and_give_way() {
+    const MEMORY_BYTES: usize = 8 << 20;
+    let served = Served::start_short(MEMORY_BYTES).await;
+    served.topic("t", 1).await;
+    let value = "x".repeat(100_000);
+    for _ in 0..200 {
+        let body = json!({ "value": value }).to_string();
+        served.publish("t", &body).await.ok();
+    }
+    let subscribe = |name: &str| json!({"type":"subscribe","subscription":name,"topics":["t"],"from":"earliest"});
+    let mut deaf = Vec::new();
+    for _ in 0..40 {
+        let mut socket = Socket::open(&served).await;
+        for name in ["a", "b", "c"] {
+            socket.send(&subscribe(name)).await;
+        }
+        deaf.push(socket);
+    }
+    let mut held_most = 0;
+    let watch = async {
+        loop {
+            held_most = held_most.max(served.broker.live_stats().memory_bytes);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Who reads has his turn when those who do not have been given up for it.
+    let read = async {
+        let mut socket = Socket::open(&served).await;
+        socket.ask(subscribe("s")).await;
+        assert_eq!(socket.values("s", 200).await.len(), 200);
+    };
+    tokio::select! {
+        () = watch => {}
+        read = tokio::time::timeout(Duration::from_secs(60), read) => read.expect("it is served"),
+    }
+    assert!(held_most > MEMORY_BYTES / 4, "{held_most}");
+    // Beside what is claimed before it is read there is its rendering as JSON.
+    assert!(held_most < MEMORY_BYTES * 5 / 4, "{held_most}");
+    drop(deaf);
+}
+
 /// A client that does not read what it has subscribed to, behind which messages of the queue `q` wait.
 async fn stuck(served: &Served, visibility_ms: u64) -> Socket {
     served.topic("large", 1).await;

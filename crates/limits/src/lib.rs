@@ -420,7 +420,7 @@ pub const LIVE_BUFFER_BYTES_DEFAULT: usize = 1 << 20;
 pub const LIVE_BUFFER_RECORDS_MAX: usize = 65_536;
 
 /// The most bytes that a live subscription may ask for. Subscribers share messages, but the slow ones do not wait for the
-/// same.
+/// same: all together they have as much memory as is configured for readers.
 pub const LIVE_BUFFER_BYTES_MAX: usize = 16 << 20;
 
 /// Records that a partition's live hub keeps, so that subscribers a little behind it need not read the log.
@@ -523,11 +523,12 @@ pub const HTTP_SOCKET_SUBSCRIPTIONS_MAX: usize = 100;
 /// What subscriptions of one WebSocket have handed over and is not written yet.
 pub const HTTP_SOCKET_LINE_ITEMS: usize = 16;
 
-/// Bytes of queues' messages among them: other readers wait for the memory that they hold. One delivery may exceed it.
+/// Bytes of records and messages among them: other readers wait for the memory that they hold. One delivery may exceed it.
 pub const HTTP_SOCKET_LINE_BYTES: usize = 1 << 20;
 
-/// A WebSocket whose client takes nothing for so long is dropped while other readers wait for memory.
-pub const HTTP_SOCKET_PRESSED_MS: u64 = 5_000;
+/// While readers wait for memory, an HTTP peer is given up that takes less than [`HTTP_PEER_BYTES_PER_SECOND_MIN`] for so long of
+/// what is written to it.
+pub const HTTP_PRESSED_MS: u64 = 5_000;
 
 /// The longest name of a subscription, or id of a request, on a WebSocket: both are repeated in frames.
 pub const HTTP_SOCKET_NAME_BYTES_MAX: usize = 128;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::decode::{Found, takes_long, walk};
 use super::error::Disconnected;
+use super::memory::{Half, LiveMemory};
 use super::message::{LiveMessage, Lost, LostReason, Source};
 use super::shared::{Shared, source_of};
 use crate::broker::Broker;
@@ -24,6 +25,7 @@ use crate::topics::PartitionHandle;
 pub(super) struct Hub {
     partition: PartitionHandle,
     source: Source,
+    memory: Arc<LiveMemory>,
     state: Mutex<State>,
     /// Notified when nobody is left.
     deserted: Notify,
@@ -43,9 +45,14 @@ struct State {
 }
 
 impl Hub {
-    pub(super) fn new(partition: PartitionHandle, next: Offset) -> Arc<Self> {
+    pub(super) fn new(
+        partition: PartitionHandle,
+        next: Offset,
+        memory: Arc<LiveMemory>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             source: source_of(&partition),
+            memory,
             partition,
             state: Mutex::new(State {
                 next,
@@ -59,7 +66,7 @@ impl Hub {
         })
     }
 
-    /// Takes a subscriber in that has everything up to `from`, if what it lacks is still at hand.
+    /// Takes a subscriber in that has everything up to `from`, if what it lacks is still at hand and it has room for it.
     ///
     /// What is offered is decided under the same lock, so that it gets each message from here or by the next offer, and
     /// an offer under way brings it nothing twice, since it knows what it has.
@@ -72,7 +79,9 @@ impl Hub {
             .recent
             .partition_point(|message| message.offset < from);
         let next = state.next.max(from);
-        subscriber.join(self.source, state.recent.range(start..), next);
+        if !subscriber.join(self.source, state.recent.range(start..), next) {
+            return false;
+        }
         if state
             .members
             .iter()
@@ -105,6 +114,11 @@ impl Hub {
     pub(super) fn stop(&self) {
         self.close();
         self.deserted.notify_one();
+    }
+
+    /// Lets go of what is only kept for who may join.
+    pub(super) fn relieve(&self) {
+        self.state.lock().forget();
     }
 
     /// Whether it reads no more.
@@ -141,6 +155,9 @@ impl Hub {
                     if let Err(error) = self.take(broker, fetched, from).await {
                         let reason = BrokerError::from(error).to_string();
                         return self.end(&Disconnected::Failed(reason.into()));
+                    }
+                    if self.memory.has_to_relieve() {
+                        broker.inner.live.relieve();
                     }
                     // Subscribers have a turn, and meanwhile more may come to be offered together.
                     tokio::task::yield_now().await;
@@ -188,7 +205,9 @@ impl Hub {
             match found {
                 Found::Record(record) => {
                     let record = record.detached();
-                    let message = LiveMessage::new(topic.clone(), index, self.source, record);
+                    let count = |bytes| self.memory.count(Half::Offered, bytes);
+                    let topic = topic.clone();
+                    let message = LiveMessage::new(topic, index, self.source, record, count);
                     messages.push(Arc::new(message));
                 }
                 Found::Undecodable(from, to) => {
@@ -213,7 +232,11 @@ impl Hub {
         let members = {
             let mut state = self.state.lock();
             state.next = end;
-            state.keep(messages);
+            if self.memory.is_tight() {
+                state.forget();
+            } else {
+                state.keep(messages);
+            }
             Arc::clone(&state.members)
         };
         for member in members.iter() {

@@ -54,7 +54,8 @@ async fn a_hub_goes_on_behind_what_is_damaged_and_tells() {
     let entered = broker.inner.live.enter(Watch::default(), None, machine);
     let subscriber = entered.unwrap();
     subscriber.add(&partition, Offset::ZERO);
-    let hub = Hub::new(partition, Offset::ZERO);
+    let memory = Arc::clone(&broker.inner.live.memory);
+    let hub = Hub::new(partition, Offset::ZERO, memory);
     assert!(hub.join(&subscriber, Offset::ZERO));
     let running = {
         let (hub, broker) = (Arc::clone(&hub), broker.clone());

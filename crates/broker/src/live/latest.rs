@@ -11,6 +11,7 @@ use millstream_record::{Offset, Record};
 use super::decode::{Found, walk};
 use super::error::LiveError;
 use super::machine::Entry;
+use super::memory::{Counted, Half, LiveMemory};
 use super::message::{LiveMessage, Lost, LostReason};
 use super::registry::LatestMemory;
 use super::shared::source_of;
@@ -24,6 +25,7 @@ use crate::topics::PartitionHandle;
 pub(super) struct Latest {
     filter: Option<Filter>,
     memory: LatestMemory,
+    live_memory: Arc<LiveMemory>,
     entries: Vec<Entry>,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct Latest {
 struct Scan {
     partition: PartitionHandle,
     filter: Option<Filter>,
+    live_memory: Arc<LiveMemory>,
     latest: HashMap<Bytes, Arc<LiveMessage>>,
     bytes: usize,
     keys_max: usize,
@@ -38,10 +41,15 @@ struct Scan {
 }
 
 impl Latest {
-    pub(super) fn new(filter: Option<Filter>, memory: LatestMemory) -> Self {
+    pub(super) fn new(
+        filter: Option<Filter>,
+        memory: LatestMemory,
+        live_memory: Arc<LiveMemory>,
+    ) -> Self {
         Self {
             filter,
             memory,
+            live_memory,
             entries: Vec::new(),
         }
     }
@@ -64,6 +72,7 @@ impl Latest {
         let mut scan = Scan {
             partition: partition.clone(),
             filter: self.filter.clone(),
+            live_memory: Arc::clone(&self.live_memory),
             latest: HashMap::new(),
             bytes: 0,
             keys_max: LIVE_LATEST_KEYS_MAX - self.entries.len().min(LIVE_LATEST_KEYS_MAX),
@@ -140,7 +149,9 @@ impl Scan {
         let topic = self.partition.topic().name().clone();
         let source = source_of(&self.partition);
         let record = record.detached();
-        let message = LiveMessage::new(topic, self.partition.index(), source, record);
+        // Counted as a whole, by `LatestMemory`; only what is made of it counts with the rest.
+        let count = |_| -> Counted { self.live_memory.count(Half::Read, 0) };
+        let message = LiveMessage::new(topic, self.partition.index(), source, record, count);
         self.bytes += message.size_bytes();
         let key = message.key.clone().unwrap_or_default();
         self.latest.insert(key, Arc::new(message));

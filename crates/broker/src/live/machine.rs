@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_limits::LIVE_STEP_RECORDS;
 use millstream_record::Offset;
 
 use super::error::Disconnected;
@@ -29,6 +30,8 @@ pub(super) struct Machine {
     policy: SlowPolicy,
     records_max: usize,
     bytes_max: usize,
+    /// What it may have at present of the memory that all subscribers share.
+    share_bytes: usize,
     credit: u64,
     /// Read from the log, and to be delivered first.
     replayed: VecDeque<Entry>,
@@ -123,6 +126,7 @@ impl Machine {
             policy,
             records_max,
             bytes_max,
+            share_bytes: usize::MAX,
             credit,
             replayed: VecDeque::new(),
             buffer: VecDeque::new(),
@@ -171,6 +175,23 @@ impl Machine {
     pub(super) fn add_credit(&mut self, records: u64) -> Effect {
         self.credit = self.credit.saturating_add(records);
         self.effect(0)
+    }
+
+    /// Bounds what the buffer may hold for now, beside its own bound.
+    pub(super) fn let_have(&mut self, share_bytes: usize) {
+        self.share_bytes = share_bytes;
+    }
+
+    /// How many records may be read from the log at a time: those that are read can be delivered, and so do not stay.
+    pub(super) fn step_records(&self) -> usize {
+        usize::try_from(self.credit)
+            .map_or(LIVE_STEP_RECORDS, |credit| credit.min(LIVE_STEP_RECORDS))
+    }
+
+    /// Lets what is buffered have its turn before the log is read. Returns whether there is something.
+    pub(super) fn put_off_reading(&mut self) -> bool {
+        self.owed = self.buffer.len();
+        self.owed > 0
     }
 
     /// Adds a partition, to be read from `next`.
@@ -286,7 +307,8 @@ impl Machine {
         let has_some = !self.replayed.is_empty()
             || !self.buffer.is_empty()
             || self.dropped > 0
-            || !self.behind.is_empty();
+            || !self.behind.is_empty()
+            || !self.fallen.is_empty();
         Effect {
             wake: self.end.is_some() || (self.credit > 0 && has_some),
             dropped,
@@ -375,12 +397,14 @@ impl Machine {
                     self.behind.clear();
                     return Offered::Ended;
                 }
-                SlowPolicy::DropNewest => {
+                SlowPolicy::DropOldest | SlowPolicy::KeepLatest if !self.buffer.is_empty() => {
+                    *dropped += self.drop_at(0);
+                }
+                SlowPolicy::DropNewest | SlowPolicy::DropOldest | SlowPolicy::KeepLatest => {
                     self.dropped += entry.records();
                     *dropped += entry.records();
                     return Offered::Taken;
                 }
-                SlowPolicy::DropOldest | SlowPolicy::KeepLatest => *dropped += self.drop_at(0),
             }
         }
         if let Some(key) = self.key_of(source, &entry) {
@@ -397,9 +421,13 @@ impl Machine {
     }
 
     fn fits(&self, entry: &Entry) -> bool {
-        self.buffer.is_empty()
-            || (self.buffer.len() - self.empty_slots < self.records_max
-                && self.buffer_bytes + entry.size_bytes() <= self.bytes_max)
+        // A record that is alone may be larger than the buffer, and is taken in any case by a reader who may have it at once.
+        if self.buffer.is_empty() {
+            return self.credit > 0 || entry.size_bytes() <= self.share_bytes;
+        }
+        let bytes_max = self.bytes_max.min(self.share_bytes);
+        self.buffer.len() - self.empty_slots < self.records_max
+            && self.buffer_bytes + entry.size_bytes() <= bytes_max
     }
 
     /// Drops the record that `entry` is a later version of, if that is the policy.
@@ -419,7 +447,8 @@ impl Machine {
     /// Drops what is at `index` of the buffer, and leaves a note there. Returns how many records that was.
     fn drop_at(&mut self, index: usize) -> u64 {
         let slot = self.buffer.get_mut(index);
-        let Some((slot, entry)) = slot.and_then(|slot| slot.entry.take().map(|entry| (slot, entry)))
+        let Some((slot, entry)) =
+            slot.and_then(|slot| slot.entry.take().map(|entry| (slot, entry)))
         else {
             return 0;
         };
@@ -493,7 +522,7 @@ impl Entry {
         }
     }
 
-    fn size_bytes(&self) -> usize {
+    pub(super) fn size_bytes(&self) -> usize {
         match self {
             Self::Message(message) => message.size_bytes(),
             Self::Lost(_) => LOST_BYTES,

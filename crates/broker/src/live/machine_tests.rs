@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use millstream_record::{Headers, Record, TimestampMs};
 use proptest::prelude::*;
 
+use super::super::memory::{Counted, Half, LiveMemory};
 use super::*;
 use crate::live::message::LostReason;
 use crate::{TopicName, live::SlowPolicy};
 
 fn topic() -> TopicName {
     TopicName::new("t").unwrap()
+}
+
+fn count(bytes: usize) -> Counted {
+    LiveMemory::new(usize::MAX).count(Half::Offered, bytes)
 }
 
 fn message(source: Source, offset: i64, key: u8) -> Arc<LiveMessage> {
@@ -21,7 +26,7 @@ fn message(source: Source, offset: i64, key: u8) -> Arc<LiveMessage> {
         value: None,
         headers: Headers::default(),
     };
-    Arc::new(LiveMessage::new(topic(), source, source, record))
+    Arc::new(LiveMessage::new(topic(), source, source, record, count))
 }
 
 fn machine(policy: SlowPolicy, records_max: usize, credit: u64) -> Machine {
@@ -173,6 +178,46 @@ fn bytes_bound_the_buffer_but_one_record_always_fits() {
 }
 
 #[test]
+fn where_memory_is_short_the_policy_applies_early() {
+    let size = message(1, 0, 0).size_bytes();
+    for (policy, told) in [
+        (SlowPolicy::DropOldest, ["dropped 1", "1:1", "1:2"]),
+        (SlowPolicy::DropNewest, ["1:0", "1:1", "dropped 1"]),
+        (SlowPolicy::Block, ["1:0", "1:1", "read 1 from 2"]),
+        (SlowPolicy::Disconnect, ["1:0", "1:1", "TooSlow"]),
+    ] {
+        let mut machine = machine(policy, 100, u64::MAX);
+        machine.add(1, Offset(0));
+        machine.joined(1, Vec::new(), Offset(0));
+        machine.let_have(size * 2);
+        offer(&mut machine, 1, 0..3);
+        transcript(&mut machine, &told);
+    }
+    for (policy, told) in [
+        (SlowPolicy::DropOldest, "dropped 1"),
+        (SlowPolicy::KeepLatest, "dropped 1"),
+        (SlowPolicy::DropNewest, "dropped 1"),
+        (SlowPolicy::Block, "read 1 from 0"),
+        (SlowPolicy::Disconnect, "TooSlow"),
+    ] {
+        let joined = |credit| {
+            let mut machine = machine(policy, 100, credit);
+            machine.add(1, Offset(0));
+            machine.joined(1, Vec::new(), Offset(0));
+            machine.let_have(size - 1);
+            machine
+        };
+        let mut idle = joined(0);
+        offer(&mut idle, 1, 0..1);
+        assert!(idle.add_credit(1).wake, "{policy:?}");
+        transcript(&mut idle, &[told]);
+        let mut waiting = joined(2);
+        offer(&mut waiting, 1, 0..1);
+        transcript(&mut waiting, &["1:0", "wait"]);
+    }
+}
+
+#[test]
 fn a_partition_that_is_gone_is_read_no_more() {
     let mut machine = machine(SlowPolicy::Block, 1, u64::MAX);
     machine.add(1, Offset(0));
@@ -196,7 +241,7 @@ fn keeping_the_latest_costs_the_same_in_a_large_buffer() {
             value: None,
             headers: Headers::default(),
         };
-        Arc::new(LiveMessage::new(topic(), 1, 1, record))
+        Arc::new(LiveMessage::new(topic(), 1, 1, record, count))
     };
     let mut machine = Machine::new(SlowPolicy::KeepLatest, KEYS as usize, 1 << 30, u64::MAX);
     machine.add(1, Offset(0));

@@ -7,6 +7,7 @@ use millstream_catalog::TopicName;
 use millstream_record::{Headers, Offset, Record, TimestampMs};
 
 use super::error::Disconnected;
+use super::memory::Counted;
 use super::shared::source_of;
 use crate::topics::PartitionHandle;
 
@@ -35,11 +36,35 @@ pub struct LiveMessage {
     pub headers: Headers,
     pub(super) source: Source,
     rendered: OnceLock<Bytes>,
+    counted: Counted,
+}
+
+/// A rendering, which may outlive its message.
+struct Rendered {
+    bytes: Bytes,
+    _counted: Counted,
+}
+
+impl AsRef<[u8]> for Rendered {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl LiveMessage {
-    /// Takes `record`, whose memory should be its own: it may be kept for long.
-    pub(super) fn new(topic: TopicName, partition: u32, source: Source, record: Record) -> Self {
+    /// Takes `record`, whose memory should be its own: it may be kept for long. `count` says what its bytes count against.
+    pub(super) fn new(
+        topic: TopicName,
+        partition: u32,
+        source: Source,
+        record: Record,
+        count: impl FnOnce(usize) -> Counted,
+    ) -> Self {
+        let counted = count(size_bytes(
+            record.key.as_ref(),
+            record.value.as_ref(),
+            &record.headers,
+        ));
         Self {
             topic,
             partition,
@@ -50,20 +75,32 @@ impl LiveMessage {
             headers: record.headers,
             source,
             rendered: OnceLock::new(),
+            counted,
         }
     }
 
     /// The message in the form that a protocol sends, made by `render` for the first subscriber and shared by all. There
     /// is one such form: whoever wants another makes it anew.
     pub fn rendered(&self, render: impl FnOnce(&Self) -> Bytes) -> &Bytes {
-        self.rendered.get_or_init(|| render(self))
+        self.rendered.get_or_init(|| {
+            let bytes = render(self);
+            let counted = self.counted.beside(bytes.len());
+            Bytes::from_owner(Rendered {
+                bytes,
+                _counted: counted,
+            })
+        })
     }
 
     /// The memory it takes, about.
     pub fn size_bytes(&self) -> usize {
-        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        OVERHEAD_BYTES + length(&self.key) + length(&self.value) + self.headers.size_bytes()
+        size_bytes(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
+}
+
+fn size_bytes(key: Option<&Bytes>, value: Option<&Bytes>, headers: &Headers) -> usize {
+    let length = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    OVERHEAD_BYTES + length(key) + length(value) + headers.size_bytes()
 }
 
 /// What comes out of a subscription.

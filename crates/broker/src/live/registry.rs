@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::error::{Disconnected, LiveError};
 use super::hub::Hub;
 use super::machine::Machine;
+use super::memory::LiveMemory;
 use super::message::Source;
 use super::shared::{Shared, Watch, source_of};
 use crate::broker::Broker;
@@ -25,6 +26,8 @@ pub struct LiveStats {
     pub subscriptions: usize,
     /// Partitions with somebody listening.
     pub hubs: usize,
+    /// Bytes of what readers have not taken yet, and of what is kept for those that join.
+    pub memory_bytes: usize,
     /// Records delivered since the start.
     pub delivered: u64,
     /// Records dropped because readers were slow, since the start.
@@ -39,17 +42,43 @@ pub(super) struct Counters {
 
 /// All hubs and subscriptions. Locks are taken in this order: `hubs`, one hub's, one subscription's; `subscriptions` and
 /// then one subscription's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Live {
     hubs: Mutex<HashMap<Source, Arc<Hub>>>,
     subscriptions: Mutex<HashMap<u64, Arc<Shared>>>,
     next_id: AtomicU64,
     pub(super) counters: Arc<Counters>,
     latest_bytes: Arc<AtomicUsize>,
+    pub(super) memory: Arc<LiveMemory>,
     closed: AtomicBool,
 }
 
 impl Live {
+    /// With memory for what readers have not taken.
+    pub(crate) fn new(memory_bytes: usize) -> Self {
+        Self {
+            hubs: Mutex::default(),
+            subscriptions: Mutex::default(),
+            next_id: AtomicU64::default(),
+            counters: Arc::default(),
+            latest_bytes: Arc::default(),
+            memory: LiveMemory::new(memory_bytes),
+            closed: AtomicBool::default(),
+        }
+    }
+
+    /// Whether readers lack memory that others hold.
+    pub(crate) fn is_short(&self) -> bool {
+        self.memory.is_short() || self.memory.share_bytes() == 0
+    }
+
+    /// Lets all hubs forget what they keep only for those that may join.
+    pub(super) fn relieve(&self) {
+        for hub in self.hubs.lock().values() {
+            hub.relieve();
+        }
+    }
+
     /// Adds a subscription that has no partitions yet.
     pub(super) fn enter(
         &self,
@@ -67,7 +96,8 @@ impl Live {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let counters = Arc::clone(&self.counters);
-        let shared = Arc::new(Shared::new(id, watch, filter, machine, counters));
+        let memory = Arc::clone(&self.memory);
+        let shared = Arc::new(Shared::new(id, watch, filter, machine, counters, memory));
         subscriptions.insert(id, Arc::clone(&shared));
         Ok(shared)
     }
@@ -111,7 +141,7 @@ impl Live {
         if from < end {
             return false;
         }
-        let hub = Hub::new(partition.clone(), from);
+        let hub = Hub::new(partition.clone(), from, Arc::clone(&self.memory));
         let joined = hub.join(shared, from);
         hubs.insert(source, Arc::clone(&hub));
         drop(hubs);
@@ -188,6 +218,7 @@ impl Live {
         LiveStats {
             subscriptions: self.subscriptions.lock().len(),
             hubs: self.hubs.lock().len(),
+            memory_bytes: self.memory.bytes(),
             delivered: self.counters.delivered.load(Ordering::Relaxed),
             dropped: self.counters.dropped.load(Ordering::Relaxed),
         }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::error::Disconnected;
 use super::machine::{Effect, Entry, Machine, Place, Step};
+use super::memory::LiveMemory;
 use super::message::{LiveItem, LiveMessage, Lost, Source};
 use super::registry::Counters;
 use super::token::{ResumeToken, Stand};
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     watch: Watch,
     filter: Option<Filter>,
     counters: Arc<Counters>,
+    memory: Arc<LiveMemory>,
     /// Held for moments only, and no other lock is taken meanwhile.
     state: Mutex<State>,
 }
@@ -65,12 +67,14 @@ impl Shared {
         filter: Option<Filter>,
         machine: Machine,
         counters: Arc<Counters>,
+        memory: Arc<LiveMemory>,
     ) -> Self {
         Self {
             id,
             watch,
             filter,
             counters,
+            memory,
             state: Mutex::new(State {
                 machine,
                 feeds: BTreeMap::new(),
@@ -129,8 +133,10 @@ impl Shared {
 
     /// A hub has decoded these, and knows everything up to `end`.
     pub(super) fn offer(&self, source: Source, messages: &[Arc<LiveMessage>], end: Offset) {
+        let share_bytes = self.memory.share_bytes();
         self.act(|state| {
             let machine = &mut state.machine;
+            machine.let_have(share_bytes);
             machine.offer(source, messages, end, |message| self.wants(message))
         });
     }
@@ -139,17 +145,33 @@ impl Shared {
         self.act(|state| state.machine.offer_lost(source, lost));
     }
 
-    /// Takes up with a hub that goes on at `next`, and still has the `recent` messages from `from` on.
+    /// Takes up with a hub that goes on at `next`, and still has the `recent` messages from `from` on: not if those are more
+    /// than it may hold.
     pub(super) fn join<'a>(
         &self,
         source: Source,
         recent: impl Iterator<Item = &'a Arc<LiveMessage>>,
         next: Offset,
-    ) {
+    ) -> bool {
         let mut state = self.state.lock();
         let wanted = recent.filter(|message| self.wants(message));
-        let entries = wanted.cloned().map(Entry::Message).collect();
+        let entries: Vec<_> = wanted.cloned().map(Entry::Message).collect();
+        let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+        if bytes > 0 && bytes > self.memory.share_bytes() {
+            return false;
+        }
         state.machine.joined(source, entries, next);
+        true
+    }
+
+    /// How many records may be read from the log for it.
+    pub(super) fn step_records(&self) -> usize {
+        self.state.lock().machine.step_records()
+    }
+
+    /// Lets what is buffered have its turn before the log is read. Returns whether there is something.
+    pub(super) fn put_off_reading(&self) -> bool {
+        self.state.lock().machine.put_off_reading()
     }
 
     /// What was read from the log.

@@ -15,6 +15,7 @@ use super::decode::{Found, takes_long, walk};
 use super::error::{Disconnected, LiveError};
 use super::latest::Latest;
 use super::machine::{Entry, Machine, Step};
+use super::memory::Counted;
 use super::message::{LiveItem, LiveMessage, Lost, LostReason, Source};
 use super::registry::{LatestMemory, LiveStats};
 use super::shared::{Shared, Watch, source_of};
@@ -143,8 +144,9 @@ impl Subscription {
         if partitions.len() > LIVE_PARTITIONS_MAX {
             return Err(LiveError::TooManyPartitions(partitions.len()));
         }
-        let latest_memory = self.broker.inner.live.latest_memory();
-        let mut latest = Latest::new(self.shared.filter().cloned(), latest_memory);
+        let live = &self.broker.inner.live;
+        let (memory, live_memory) = (live.latest_memory(), Arc::clone(&live.memory));
+        let mut latest = Latest::new(self.shared.filter().cloned(), memory, live_memory);
         for partition in &partitions {
             let from = match &start {
                 Start::LatestPerKey => latest.add(&self.broker, partition).await?,
@@ -225,29 +227,52 @@ impl Subscription {
         if live.join(&self.broker, &self.shared, &partition, from) {
             return;
         }
+        let mut wanted_bytes = LIVE_STEP_BYTES;
+        loop {
+            // Claimed before anything else is, so that who waits for it holds nothing meanwhile.
+            let claim = match live.memory.claim_at_once(wanted_bytes) {
+                Some(claim) => claim,
+                None if self.shared.put_off_reading() => return,
+                None => live.memory.claim(wanted_bytes).await,
+            };
+            match self.read_step(source, &partition, from, claim).await {
+                Some(more_bytes) => wanted_bytes = more_bytes,
+                None => return,
+            }
+        }
+    }
+
+    /// Reads once. Returns how much memory has to be claimed first, if `claim` was not enough.
+    async fn read_step(
+        &self,
+        source: Source,
+        partition: &PartitionHandle,
+        from: Offset,
+        claim: Counted,
+    ) -> Option<usize> {
         let spec = FetchSpec {
-            parts: vec![FetchPart::of(&partition, from, LIVE_STEP_BYTES)],
+            parts: vec![FetchPart::of(partition, from, LIVE_STEP_BYTES)],
             max_bytes: LIVE_STEP_BYTES,
             isolation: Isolation::ReadCommitted,
-            ..FetchSpec::of(&partition, from)
+            ..FetchSpec::of(partition, from)
         };
         match self.broker.fetch(spec).await.pop().map(|part| part.result) {
-            Some(Ok(fetched)) => self.replay(&partition, fetched, from).await,
+            Some(Ok(fetched)) => return self.replay(partition, fetched, from, claim).await,
             Some(Err(BrokerError::OffsetOutOfRange {
                 log_start,
                 high_watermark,
             })) => {
                 let lost = (from < log_start)
-                    .then(|| Lost::of(&partition, from, log_start, LostReason::Retention));
+                    .then(|| Lost::of(partition, from, log_start, LostReason::Retention));
                 let entries = lost.map(Entry::Lost).into_iter().collect();
                 let next = from.max(log_start).min(high_watermark.max(log_start));
                 self.shared.replayed(source, entries, next);
             }
             Some(Err(BrokerError::UnknownPartition)) | None => self.shared.gone(source),
             Some(Err(BrokerError::Damaged(why))) => {
-                match after_damage(&self.broker, &partition, from, &why).await {
+                match after_damage(&self.broker, partition, from, &why).await {
                     Some(after) => {
-                        let lost = Lost::of(&partition, from, after, LostReason::Damaged);
+                        let lost = Lost::of(partition, from, after, LostReason::Damaged);
                         self.shared.replayed(source, vec![Entry::Lost(lost)], after);
                     }
                     None => self.fail(&BrokerError::Damaged(why)),
@@ -255,20 +280,39 @@ impl Subscription {
             }
             Some(Err(error)) => self.fail(&error),
         }
+        None
     }
 
-    async fn replay(&self, partition: &PartitionHandle, fetched: Fetched, from: Offset) {
+    async fn replay(
+        &self,
+        partition: &PartitionHandle,
+        fetched: Fetched,
+        from: Offset,
+        claim: Counted,
+    ) -> Option<usize> {
+        let claimed_bytes = claim.bytes();
         let unpacked = if takes_long(&fetched) {
             let (shared, partition) = (Arc::clone(&self.shared), partition.clone());
-            let unpack = move || unpack(&shared, &partition, &fetched, from);
+            let unpack = move || unpack(&shared, &partition, &fetched, from, claim);
             self.broker.inner.unpacking.run(unpack).await
         } else {
-            unpack(&self.shared, partition, &fetched, from)
+            unpack(&self.shared, partition, &fetched, from, claim)
         };
         match unpacked {
-            Ok((entries, next)) => self.shared.replayed(source_of(partition), entries, next),
+            // One record, and a large one.
+            Ok(step)
+                if step.bytes > claimed_bytes
+                    && self.broker.inner.live.memory.claimable(step.bytes) > claimed_bytes =>
+            {
+                return Some(step.bytes);
+            }
+            Ok(step) => {
+                let source = source_of(partition);
+                self.shared.replayed(source, step.entries, step.next);
+            }
             Err(error) => self.fail(&error),
         }
+        None
     }
 
     fn fail(&self, error: &BrokerError) {
@@ -283,15 +327,26 @@ impl Drop for Subscription {
     }
 }
 
-/// What is wanted of what was fetched, up to a bound, and where to go on.
+/// What is wanted of what was fetched.
+struct Unpacked {
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// Where to go on.
+    next: Offset,
+}
+
+/// What is wanted of what was fetched, up to a bound: as much as was claimed, but always one record.
 fn unpack(
     shared: &Shared,
     partition: &PartitionHandle,
     fetched: &Fetched,
     from: Offset,
-) -> Result<(Vec<Entry>, Offset), BrokerError> {
+    mut claim: Counted,
+) -> Result<Unpacked, BrokerError> {
+    let (records_max, bytes_max) = (shared.step_records(), claim.bytes());
     let mut entries = Vec::new();
-    let mut bytes = 0;
+    let (mut records, mut bytes) = (0, 0);
+    let mut too_much = None;
     let next = walk(fetched, from, |found| {
         match found {
             Found::Record(record) => {
@@ -299,7 +354,14 @@ fn unpack(
                 if filter.is_none_or(|filter| filter.matches_record(&record)) {
                     let topic = partition.topic().name().clone();
                     let (index, source) = (partition.index(), source_of(partition));
-                    let message = LiveMessage::new(topic, index, source, record.detached());
+                    let count = |bytes| claim.take(bytes);
+                    let record = record.detached();
+                    let message = LiveMessage::new(topic, index, source, record, count);
+                    if records > 0 && bytes + message.size_bytes() > bytes_max {
+                        too_much = Some(message.offset);
+                        return ControlFlow::Break(());
+                    }
+                    records += 1;
                     bytes += message.size_bytes();
                     entries.push(Entry::Message(Arc::new(message)));
                 }
@@ -309,11 +371,15 @@ fn unpack(
                 entries.push(Entry::Lost(lost));
             }
         }
-        if entries.len() >= LIVE_STEP_RECORDS || bytes >= LIVE_STEP_BYTES {
+        if records >= records_max || bytes >= bytes_max || entries.len() >= LIVE_STEP_RECORDS {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
         }
     })?;
-    Ok((entries, next))
+    Ok(Unpacked {
+        entries,
+        bytes,
+        next: too_much.unwrap_or(next),
+    })
 }

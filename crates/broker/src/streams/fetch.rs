@@ -125,6 +125,11 @@ impl Broker {
         self.inner.read_budget.is_short()
     }
 
+    /// Whether live readers lack memory that other live readers hold.
+    pub fn live_readers_wait(&self) -> bool {
+        self.inner.live.is_short()
+    }
+
     /// One look at all partitions, once there is memory for what it finds.
     async fn gather(&self, mut gathering: Gathering) -> Gathering {
         loop {

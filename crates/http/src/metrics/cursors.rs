@@ -63,6 +63,11 @@ fn lag_by_topic(
 fn live(page: &mut Page, broker: &Broker) {
     let stats = broker.live_stats();
     page.gauge(
+        "millstream_live_memory_bytes",
+        "Memory for records that live subscriptions have not taken, and for a few more that hubs keep.",
+        stats.memory_bytes,
+    );
+    page.gauge(
         "millstream_live_subscriptions",
         "Live subscriptions that are open.",
         stats.subscriptions,

@@ -45,7 +45,7 @@ fn memory(page: &mut Page, broker: &Broker) {
     page.gauge(
         "millstream_readers_waiting",
         "1 while reads wait for memory that slow readers hold.",
-        u8::from(broker.readers_wait()),
+        u8::from(broker.readers_wait() || broker.live_readers_wait()),
     );
 }
 

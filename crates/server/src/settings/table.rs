@@ -359,7 +359,8 @@ pub static SETTINGS: &[Setting] = &[
         takes: "BYTES",
         group: Group::Storage,
         doc: "Memory for records that readers have fetched and not taken yet, all readers together. As it runs low answers \
-              get smaller, then wait, and a client that does not read its answers is cut off. At least 2MiB.",
+              get smaller, then wait, and a client that does not read its answers is cut off. Live feeds have as much again. At least \
+              2MiB.",
         set: |settings, text| {
             bytes_from(text, limits::SHARED_MEMORY_BYTES_MIN as u64)
                 .map(|bytes| settings.broker.read_memory_bytes = bytes as usize)

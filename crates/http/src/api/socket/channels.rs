@@ -1,8 +1,8 @@
 //! What a socket is subscribed to: topics, and queues that it consumes. Each is a task that hands over what comes.
 //!
-//! They hand it over through one short line, so what a client that reads slowly holds is what its subscriptions buffer and a
-//! few items here. Records are shared until they are written; messages of queues are on loan until then, and go back if they
-//! are never written.
+//! They hand it over through one short line, bounded in items and in bytes, so what a client that reads slowly holds is what
+//! its subscriptions buffer and a few items here. Records are shared, and count as memory of live readers until they are
+//! written; messages of queues are on loan until then, and go back if they are never written.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,7 +30,7 @@ pub(super) struct Channels {
     tasks: JoinSet<()>,
     sender: mpsc::Sender<Arrival>,
     line: mpsc::Receiver<Arrival>,
-    /// For the bytes of what is on loan in the line.
+    /// For the bytes of what is in the line.
     room: Arc<Semaphore>,
     last_number: u64,
 }
@@ -235,14 +235,15 @@ struct Giver {
 impl Giver {
     /// Waits for room.
     async fn give(&self, came: Came) {
-        let room = match &came {
-            Came::Messages(loan) => {
-                let bytes = loan.size_bytes().min(HTTP_SOCKET_LINE_BYTES);
-                let room = Arc::clone(&self.room);
-                room.acquire_many_owned(bytes as u32).await.ok()
-            }
-            // Records are shared, and counted in the buffer that they come from.
-            Came::Live(..) | Came::Position(_) | Came::Ended(_) => None,
+        let bytes = match &came {
+            Came::Messages(loan) => loan.size_bytes(),
+            Came::Live(LiveItem::Record(message), _) => message.size_bytes(),
+            Came::Live(..) | Came::Position(_) | Came::Ended(_) => 0,
+        };
+        let bytes = bytes.min(HTTP_SOCKET_LINE_BYTES) as u32;
+        let room = match bytes {
+            0 => None,
+            bytes => Arc::clone(&self.room).acquire_many_owned(bytes).await.ok(),
         };
         let arrival = Arrival {
             number: self.number,

@@ -17,11 +17,10 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, SinkExt, StreamExt, poll};
-use millstream_broker::Broker;
 use millstream_broker::live::{LiveItem, Subscription};
 use millstream_broker::queues::{ConsumerId, QueueHandle};
 use millstream_limits::{
-    HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_PRESSED_MS, HTTP_SOCKET_REQUESTS_MAX,
+    HTTP_PRESSED_MS, HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
     HTTP_SOCKET_SILENCES_MAX,
 };
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
@@ -142,11 +141,11 @@ impl Session {
                 break;
             }
         }
-        sent(&self.app.broker, self.socket.flush()).await
+        sent(&self.app, self.socket.flush()).await
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), Ended> {
-        sent(&self.app.broker, self.socket.feed(message)).await
+        sent(&self.app, self.socket.feed(message)).await
     }
 
     async fn refuse(&mut self, id: &Id, problem: &Problem) -> Result<(), Ended> {
@@ -157,14 +156,18 @@ impl Session {
     async fn bring(&mut self, arrival: Arrival) -> Result<(), Ended> {
         let name = arrival.name;
         let frame = match arrival.came {
-            Came::Live(LiveItem::Record(message), at) => {
-                answers::record(&name, &message, at.as_deref())
-            }
-            Came::Live(LiveItem::Dropped { count }, _) => answers::dropped(&name, count),
-            Came::Live(LiveItem::Lost(lost), at) => answers::lost(&name, &lost, at.as_deref()),
-            Came::Live(LiveItem::Disconnected(reason), _) => {
-                self.channels.release(&name);
-                answers::end(&name, &reason.into())
+            // Kept until it is written, since it counts for as long as it is there.
+            Came::Live(item, at) => {
+                let frame = match &item {
+                    LiveItem::Record(message) => answers::record(&name, message, at.as_deref()),
+                    LiveItem::Dropped { count } => answers::dropped(&name, *count),
+                    LiveItem::Lost(lost) => answers::lost(&name, lost, at.as_deref()),
+                    LiveItem::Disconnected(reason) => {
+                        self.channels.release(&name);
+                        answers::end(&name, &reason.clone().into())
+                    }
+                };
+                return self.feed(frame).await;
             }
             Came::Position(at) => answers::standing(&name, &at),
             Came::Messages(mut loan) => {
@@ -289,18 +292,18 @@ async fn next_message(
 /// Waits until something is sent. A client that does not take it is not waited for while what its subscriptions hold keeps
 /// other readers waiting.
 async fn sent(
-    broker: &Broker,
+    app: &App,
     sending: impl Future<Output = Result<(), axum::Error>>,
 ) -> Result<(), Ended> {
     let mut sending = pin!(sending);
     if let Poll::Ready(sent) = poll!(sending.as_mut()) {
         return sent.map_err(|_| Ended::Gone);
     }
-    let patience = Duration::from_millis(HTTP_SOCKET_PRESSED_MS);
+    let patience = Duration::from_millis(HTTP_PRESSED_MS);
     loop {
         match timeout(patience, sending.as_mut()).await {
             Ok(sent) => return sent.map_err(|_| Ended::Gone),
-            Err(_) if broker.readers_wait() => return Err(Ended::Gone),
+            Err(_) if app.readers_wait() => return Err(Ended::Gone),
             Err(_) => {}
         }
     }

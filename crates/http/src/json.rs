@@ -14,8 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use millstream_broker::Broker;
 use millstream_broker::live::LiveMessage;
 use millstream_broker::queues::Message;
+use millstream_broker::streams::Held;
 use millstream_record::{Header, Headers, Offset, Record, TimestampMs};
 use serde::Serialize;
 
@@ -263,6 +265,16 @@ impl JsonBuffer {
     pub(crate) fn into_response(self) -> Response {
         answer(StatusCode::OK, self.0)
     }
+
+    /// A successful answer of what readers have fetched: it is `held` until it is sent.
+    pub(crate) fn into_held_response(mut self, broker: &Broker, mut held: Held) -> Response {
+        if self.0.capacity() / 2 > self.0.len() {
+            self.0.shrink_to_fit();
+        }
+        // Where it has grown beyond what is free, what was read is counted at least.
+        broker.recount(&mut held, self.0.capacity());
+        answer(StatusCode::OK, HeldBytes::body(self.0, held))
+    }
 }
 
 /// Whether a text has nothing in it that JSON escapes (RFC 8259, section 7).
@@ -278,6 +290,25 @@ fn is_plain(text: &[u8]) -> bool {
     })
 }
 
+/// Bytes of an answer, and the memory they take of what all readers share.
+pub(crate) struct HeldBytes<T> {
+    bytes: T,
+    _held: Held,
+}
+
+impl<T: AsRef<[u8]> + Send + 'static> HeldBytes<T> {
+    /// A body that gives the memory back when it is sent.
+    pub(crate) fn body(bytes: T, held: Held) -> Body {
+        Body::from(Bytes::from_owner(HeldBytes { bytes, _held: held }))
+    }
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for HeldBytes<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
 /// A value as a JSON answer.
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -288,8 +319,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-fn answer(status: StatusCode, json: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(json));
+fn answer(status: StatusCode, json: impl Into<Body>) -> Response {
+    let mut response = Response::new(json.into());
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

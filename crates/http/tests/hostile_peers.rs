@@ -332,3 +332,81 @@ async fn requests_sent_ahead_are_answered_in_order() {
         assert_eq!(client.answer(false).await.ok()["records"][0]["offset"], at);
     }
 }
+
+/// A server with so little memory for readers, and a topic and a queue of three records of 5 MiB.
+async fn with_large_records(read_memory_bytes: usize) -> Served {
+    let served = Served::start_short(read_memory_bytes).await;
+    let settings =
+        r#"{"settings":{"millstream.durability":"memory","max.message.bytes":20000000}}"#;
+    assert_eq!(
+        served.send("PUT", "/v1/topics/t", settings).await.status,
+        201
+    );
+    served.queue("q", "t").await;
+    let value = "x".repeat(5 << 20);
+    for _ in 0..3 {
+        let path = "/v1/topics/t/records?key=k";
+        served.publish_with(&[], path, &value).await.ok();
+    }
+    served
+}
+
+async fn ask(served: &Served, request: &str) -> Client {
+    let mut client = served.client().await;
+    let head = format!("{request}host: localhost\r\n\r\n");
+    client.write(head.as_bytes()).await;
+    client
+}
+
+#[tokio::test]
+async fn an_answer_counts_until_it_is_taken() {
+    let served = with_large_records(64 << 20).await;
+    for request in [
+        "GET /v1/topics/t/partitions/0/records HTTP/1.1\r\n",
+        "GET /v1/topics/t/records?key=k HTTP/1.1\r\n",
+        "GET /v1/topics/t/partitions/0/records?offset=1 HTTP/1.1\r\naccept: application/octet-stream\r\n",
+        "GET /v1/queues/q/peek HTTP/1.1\r\n",
+        "POST /v1/queues/q/receive HTTP/1.1\r\ncontent-length: 0\r\n",
+    ] {
+        let client = ask(&served, request).await;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // The answer is written as far as the peer takes it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        while served.broker.read_memory().0 < 5 << 20 {
+            assert!(Instant::now() < deadline, "{request}: not counted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(client);
+        while served.broker.read_memory().0 > 0 {
+            assert!(Instant::now() < deadline, "{request}: not given back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn peers_that_take_next_to_nothing_do_not_keep_memory_from_others() {
+    let served = with_large_records(12 << 20).await;
+    let request = "GET /v1/topics/t/partitions/0/records?offset=0 HTTP/1.1\r\naccept: application/octet-stream\r\n";
+    let mut trickling = Vec::new();
+    for _ in 0..2 {
+        let mut socket = ask(&served, request).await.into_inner();
+        trickling.push(tokio::spawn(async move {
+            let mut some = [0; 2_048];
+            while tokio::io::AsyncReadExt::read(&mut socket, &mut some)
+                .await
+                .is_ok_and(|bytes| bytes > 0)
+            {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(served.broker.read_memory().0 >= 10 << 20);
+    let read = served.get("/v1/topics/t/partitions/0/records?offset=2");
+    let read = tokio::time::timeout(Duration::from_secs(15), read).await;
+    read.expect("it is served").ok();
+    for trickling in trickling {
+        trickling.abort();
+    }
+}

@@ -109,7 +109,7 @@ impl ReadBudget {
 
 impl Held {
     /// How much it is, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.units() * UNIT_BYTES
     }
 

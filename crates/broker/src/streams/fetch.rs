@@ -7,6 +7,7 @@ use millstream_record::{LeaderEpoch, Offset};
 use millstream_store::Wake;
 
 use super::Isolation;
+use super::budget::Held;
 use super::gather::{FetchedPart, Gathering};
 use crate::broker::Broker;
 use crate::topics::PartitionHandle;
@@ -117,6 +118,18 @@ impl Broker {
         let gathering = self.look(Gathering::new(spec, budget)).await;
         let is_fed = gathering.starved().is_none();
         is_fed.then(|| gathering.finish())
+    }
+
+    /// Memory for an answer of up to `bytes` that is read without a fetch: a part of what is free, waited for if there is none.
+    pub async fn hold(&self, bytes: usize) -> Held {
+        let budget = &self.inner.read_budget;
+        budget.wait(bytes.min(budget.share_bytes())).await
+    }
+
+    /// Lets `held` count what was made of what was read, which takes `bytes`. Says whether there is memory for all of it.
+    pub fn recount(&self, held: &mut Held, bytes: usize) -> bool {
+        held.shrink_to(bytes);
+        self.inner.read_budget.grow(held, bytes)
     }
 
     /// Whether a fetch waits for memory that answers to other readers hold: whoever sends answers should then be less

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use millstream_broker::queues::machine::RecordState;
 use millstream_broker::queues::{ConsumerId, QueueHandle, ReceiveSpec, Received};
+use millstream_broker::streams::Held;
 use millstream_limits::QUEUE_RECEIVE_RECORDS_MAX;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -97,10 +98,10 @@ pub(crate) async fn receive(
             WAIT_MS_MAX,
         )?),
     };
-    let (received, _held) = tokio::select! {
+    let (received, held) = tokio::select! {
         biased;
         received = queue.receive(spec) => received?,
-        () = app.stopped() => (Vec::new(), millstream_broker::streams::Held::default()),
+        () = app.stopped() => (Vec::new(), Held::default()),
     };
     let bytes: usize = received
         .iter()
@@ -115,7 +116,7 @@ pub(crate) async fn receive(
         write_received(&mut json, &queue, one);
     }
     json.raw("]}");
-    Ok(json.into_response())
+    Ok(json.into_held_response(&app.broker, held))
 }
 
 /// Look at messages without receiving them.
@@ -155,7 +156,13 @@ pub(crate) async fn peek(
         json.raw("}");
     }
     json.raw("]}");
-    Ok(json.into_response())
+    let mut held = Held::default();
+    if !app.broker.recount(&mut held, json.len()) {
+        let detail =
+            "other readers hold all the memory there is for answers (read-memory); try again";
+        return Err(Problem::new(Kind::OVERLOADED, detail));
+    }
+    Ok(json.into_held_response(&app.broker, held))
 }
 
 /// How long messages are held, checked.

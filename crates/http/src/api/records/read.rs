@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use millstream_broker::streams::{
-    DeleteBefore, FetchPart, FetchSpec, Fetched, Isolation, OffsetQuery,
+    DeleteBefore, FetchPart, FetchSpec, Fetched, Held, Isolation, OffsetQuery,
 };
 use millstream_broker::topics::PartitionHandle;
 use millstream_limits::{
@@ -27,7 +27,7 @@ use super::schema::BytesSchema;
 use crate::api::topics;
 use crate::app::App;
 use crate::extract::{InPath, InQuery};
-use crate::json::JsonBuffer;
+use crate::json::{HeldBytes, JsonBuffer};
 use crate::problem::{Kind, Problem};
 
 /// Batches that together are larger than this, or are compressed, are looked at on a thread that may take its time.
@@ -152,6 +152,8 @@ struct Found {
     count: usize,
     bytes: usize,
     next: Offset,
+    /// The memory of what was read.
+    held: Held,
 }
 
 /// Read records from one partition, in order.
@@ -244,16 +246,18 @@ async fn indexed(
     from: Offset,
     max: usize,
 ) -> Result<Response, Problem> {
+    let held = app.broker.hold(HTTP_READ_BYTES_MAX).await;
     let read = app
         .broker
-        .read_key(partition, key, from, max, HTTP_READ_BYTES_MAX)
+        .read_key(partition, key, from, max, held.bytes())
         .await?;
     let mut found = Found::new(name, partition.index(), 256 * read.records.len());
     for record in &read.records {
         found.add(name, partition.index(), record);
     }
     found.next = read.next;
-    Ok(found.into_response(partition))
+    found.held = held;
+    Ok(found.into_response(app, partition))
 }
 
 /// Delete a partition's first records.
@@ -371,7 +375,7 @@ async fn answer(
         {
             continue;
         }
-        return Ok(found.into_response(partition));
+        return Ok(found.into_response(app, partition));
     }
 }
 
@@ -413,11 +417,11 @@ async fn render(
             .batches()
             .all(|batch| batch.is_ok_and(|batch| batch.header.codec == Codec::None));
     if is_quick {
-        return write(topic, partition, wanted, from, &fetched);
+        return write(topic, partition, wanted, from, fetched);
     }
     let (topic, wanted) = (Arc::clone(topic), Arc::clone(wanted));
     let writing =
-        tokio::task::spawn_blocking(move || write(&topic, partition, &wanted, from, &fetched));
+        tokio::task::spawn_blocking(move || write(&topic, partition, &wanted, from, fetched));
     match writing.await {
         Ok(written) => written,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -429,11 +433,11 @@ fn write(
     partition: u32,
     wanted: &Wanted,
     from: Offset,
-    fetched: &Fetched,
+    fetched: Fetched,
 ) -> Result<Found, Problem> {
     let bytes: usize = fetched.slices.iter().map(Bytes::len).sum();
     let mut found = Found::new(topic, partition, bytes.min(wanted.bytes_max) * 5 / 4);
-    found.next = each_record(fetched, from, |record| {
+    found.next = each_record(&fetched, from, |record| {
         let is_wanted = wanted
             .key
             .as_ref()
@@ -448,6 +452,7 @@ fn write(
         found.add(topic, partition, record);
         ControlFlow::Continue(())
     })?;
+    found.held = fetched.held;
     Ok(found)
 }
 
@@ -498,6 +503,7 @@ impl Found {
             count: 0,
             bytes: 0,
             next: Offset::ZERO,
+            held: Held::default(),
         }
     }
 
@@ -511,7 +517,7 @@ impl Found {
         self.count += 1;
     }
 
-    fn into_response(self, partition: &PartitionHandle) -> Response {
+    fn into_response(self, app: &App, partition: &PartitionHandle) -> Response {
         let offsets = partition.offsets();
         let mut json = self.json;
         json.raw("],\"next_offset\":");
@@ -521,7 +527,7 @@ impl Found {
         json.raw(",\"latest\":");
         json.number(offsets.last_stable.get());
         json.raw("}");
-        json.into_response()
+        json.into_held_response(&app.broker, self.held)
     }
 }
 
@@ -544,12 +550,13 @@ async fn raw_value(
     let find = move || {
         let mut found = None;
         each_record(&fetched, offset, |record| {
-            found = (record.offset == offset).then(|| record.clone());
+            // Of its own memory: a peer may take its time, and the batch may be the log's.
+            found = (record.offset == offset).then(|| record.clone().detached());
             ControlFlow::Break(())
         })?;
-        Ok::<_, Problem>(found)
+        Ok::<_, Problem>((found, fetched.held))
     };
-    let found = match tokio::task::spawn_blocking(find).await {
+    let (found, mut held) = match tokio::task::spawn_blocking(find).await {
         Ok(found) => found?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
@@ -562,7 +569,8 @@ async fn raw_value(
     let mut response = match record.value.clone() {
         Some(value) => {
             let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
-            (content_type, value).into_response()
+            app.broker.recount(&mut held, value.len());
+            (content_type, HeldBytes::body(value, held)).into_response()
         }
         None => StatusCode::NO_CONTENT.into_response(),
     };

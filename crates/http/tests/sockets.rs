@@ -583,6 +583,19 @@ async fn feeds_that_are_not_read_are_bounded_together_and_give_way() {
     drop(deaf);
 }
 
+/// The client has shown no sign of life for three times the interval when the third ping would be due.
+#[tokio::test]
+async fn a_silent_client_is_dropped_after_two_pings() {
+    let served = Served::start_pinging(Duration::from_millis(400)).await;
+    let socket = Socket::open(&served).await;
+    let mut raw = socket.stream.into_inner();
+    let mut heard = Vec::new();
+    let reading = tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut heard);
+    let read = tokio::time::timeout(PATIENCE, reading).await;
+    let _ = read.expect("the server hangs up");
+    assert_eq!(heard, [0x89, 0, 0x89, 0]);
+}
+
 /// A client that does not read what it has subscribed to, behind which messages of the queue `q` wait.
 async fn stuck(served: &Served, visibility_ms: u64) -> Socket {
     served.topic("large", 1).await;

@@ -43,8 +43,8 @@ struct Session {
     requests: FuturesUnordered<UnderWay>,
     publisher: Publisher,
     consumer: Consumer,
-    /// How often the client was asked for a sign of life since the last one. What is counted is what was asked while answers
-    /// were read, not time: a socket that was busy for long may have the answer still unread.
+    /// How often it was time to ask the client for a sign of life since the last one. Only what comes while answers are read is
+    /// counted: a socket that was busy for long may have the answer still unread.
     silences: u32,
 }
 
@@ -115,7 +115,7 @@ impl Session {
                     if may_read && self.publisher.has_room() {
                         self.silences += 1;
                     }
-                    if self.silences > HTTP_SOCKET_SILENCES_MAX {
+                    if self.silences >= HTTP_SOCKET_SILENCES_MAX {
                         return Ended::Gone;
                     }
                     self.feed(Message::Ping(Bytes::new())).await

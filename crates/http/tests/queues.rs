@@ -189,6 +189,10 @@ async fn what_cannot_be_of_a_policy_is_named() {
             .problem(400, "invalid-policy");
         assert!(detail.contains(named), "{policy}: {detail}");
     }
+    let never = json!({"name": "other", "topic": "t", "from": "never"}).to_string();
+    let refused = served.send("POST", "/v1/queues", &never).await;
+    let detail = refused.problem(400, "bad-json");
+    assert!(detail.contains("\"earliest\", \"latest\""), "{detail}");
     let again = json!({"name": "q", "topic": "t"}).to_string();
     let taken = served.send("POST", "/v1/queues", &again).await;
     taken.problem(409, "exists");

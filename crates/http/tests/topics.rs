@@ -143,6 +143,12 @@ async fn what_a_topic_cannot_be_is_refused() {
             "bad-json",
             "partitons",
         ),
+        (
+            r#"{"name":"a","settings":{"retention.ms":null}}"#,
+            400,
+            "bad-json",
+            "text, a number, true or false",
+        ),
         (r#"{"partitions":1}"#, 400, "bad-json", "name"),
         (r#"{"name":"a""#, 400, "bad-json", "EOF"),
         ("[]", 400, "bad-json", ""),

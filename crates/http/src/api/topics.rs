@@ -134,7 +134,10 @@ pub(crate) struct AlterTopic {
 
 /// A setting's value.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a setting is text, a number, true or false; leave out one that is to have its default"
+)]
 pub(crate) enum SettingValue {
     /// As text.
     Text(String),

@@ -52,7 +52,10 @@ pub(crate) struct CreateQueue {
 
 /// Where a queue begins.
 #[derive(Debug, Default, Clone, Copy, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "from is \"earliest\", \"latest\", or a time in milliseconds since the epoch"
+)]
 enum From {
     /// A place.
     Place(Place),

@@ -165,7 +165,11 @@ impl FromRequest<Arc<App>> for Payload {
     async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, mut body) = request.into_parts();
         let mut room = None;
-        match read(app, &mut body, &mut room).await {
+        let read = match check_encoding(&parts.headers) {
+            Ok(()) => read(app, &mut body, &mut room).await,
+            Err(problem) => Err(problem),
+        };
+        match read {
             Ok(bytes) => Ok(Payload {
                 bytes,
                 headers: parts.headers,
@@ -177,6 +181,21 @@ impl FromRequest<Arc<App>> for Payload {
                 Err(problem)
             }
         }
+    }
+}
+
+/// Refuses a body that is not what it stands for: as it is, it would be stored without what says how to undo that.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match encodings.find(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        None => Ok(()),
+        Some(encoding) => Err(Problem::new(
+            Kind::UNSUPPORTED_MEDIA_TYPE,
+            format!(
+                "the body is encoded ({}); send it as it is, without Content-Encoding",
+                String::from_utf8_lossy(encoding.as_bytes())
+            ),
+        )),
     }
 }
 

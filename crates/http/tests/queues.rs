@@ -183,6 +183,14 @@ async fn what_cannot_be_of_a_policy_is_named() {
         (json!({"keys": {"in_flight_max": 1}}), "interval_ms"),
         (json!({"access": "some"}), "some"),
         (json!({"colour": "red"}), "colour"),
+        (
+            json!({"retry": {"backoff": {"exponential": {"delay_ms": 5, "factor": 3}}}}),
+            "factor",
+        ),
+        (
+            json!({"retry": {"backoff": {"fixed": {"delay_ms": 5, "delay": 3}}}}),
+            "delay",
+        ),
     ] {
         let detail = alter(&served, policy.clone())
             .await

@@ -153,6 +153,19 @@ async fn events_become_records_as_the_kafka_binding_has_them() {
         assert_eq!(record["headers"]["ce_id"], "2");
     }
 
+    // What makes it an event is any of its headers.
+    for headers in [&[("ce-id", "1")][..], &[json_type(), ("ce-id", "1")]] {
+        let detail = publish(&served, "t", headers, b"{}")
+            .await
+            .problem(400, "invalid-record");
+        assert!(detail.contains("no specversion"), "{detail}");
+    }
+    let mut untimely = binary.to_vec();
+    untimely.push(("ce-time", "garbage"));
+    let detail = publish(&served, "t", &untimely, b"{}")
+        .await
+        .problem(400, "invalid-record");
+    assert!(detail.contains("RFC 3339"), "{detail}");
     let unfinished = [("ce-specversion", "1.0"), ("ce-id", "1")];
     let detail = publish(&served, "t", &unfinished, b"x")
         .await
@@ -313,6 +326,10 @@ async fn a_waiting_read_ends_with_the_server() {
     client.closed().await;
 }
 
+fn json_type() -> (&'static str, &'static str) {
+    ("content-type", "application/json")
+}
+
 #[tokio::test]
 async fn what_cannot_be_published_is_refused() {
     let served = Served::start().await;
@@ -323,6 +340,7 @@ async fn what_cannot_be_published_is_refused() {
         ("{\"valeu\":1}", "bad-json", "valeu"),
         ("{\"records\":[{\"key\":1}]}", "bad-json", "records[0]"),
         ("{\"priority\":11}", "invalid-record", "0 to 9"),
+        ("{\"id\":\"\"}", "invalid-record", "id is empty"),
         ("\u{7f}\u{0}garbage", "bad-json", ""),
     ] {
         let detail = publish(&served, "t", &json, body.as_bytes())
@@ -342,6 +360,38 @@ async fn what_cannot_be_published_is_refused() {
         .request("POST", "/v1/topics/t/records?key=k", &json, b"{}")
         .await;
     with_query.problem(400, "bad-query");
+    for (query, code, said) in [
+        ("key=%ff", "bad-query", "key=%ff"),
+        ("k%ffy=1", "bad-query", "UTF-8"),
+        ("id=", "invalid-record", "id is empty"),
+    ] {
+        let path = format!("/v1/topics/t/records?{query}");
+        let refused = served.publish_with(&[], &path, "x").await;
+        let detail = refused.problem(400, code);
+        assert!(detail.contains(said), "{query}: {detail}");
+    }
+    let read = served.get("/v1/topics/t/records?key=%ff").await;
+    read.problem(400, "bad-query");
+    for name in ["millstream-header-a", "millstream-key"] {
+        for body_type in ["application/json", "application/cloudevents-batch+json"] {
+            let headers = [("content-type", body_type), (name, "x")];
+            let refused = publish(&served, "t", &headers, b"[]").await;
+            let detail = refused.problem(400, "bad-header");
+            assert!(detail.contains(name), "{detail}");
+        }
+    }
+    for headers in [
+        &[("content-encoding", "gzip")][..],
+        &[
+            json_type(),
+            ("content-encoding", "identity"),
+            ("content-encoding", "br"),
+        ],
+    ] {
+        let refused = publish(&served, "t", headers, b"{}").await;
+        let detail = refused.problem(415, "unsupported-media-type");
+        assert!(detail.contains("Content-Encoding"), "{detail}");
+    }
     let many = format!("{{\"records\":[{}]}}", vec!["{}"; 10_001].join(","));
     publish(&served, "t", &json, many.as_bytes())
         .await

@@ -81,7 +81,7 @@ pub struct RetryPolicy {
 
 /// How the delay before an attempt grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Backoff {
     /// Always the same.
     Fixed {

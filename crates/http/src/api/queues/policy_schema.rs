@@ -87,6 +87,7 @@ enum BackoffSchema {
 /// How long it is at first.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = QueueDelay)]
+#[serde(deny_unknown_fields)]
 struct DelaySchema {
     /// The delay after the first attempt.
     #[schema(maximum = 315_360_000_000u64)]

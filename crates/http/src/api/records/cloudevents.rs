@@ -31,9 +31,11 @@ const SPEC_VERSION: &str = "1.0";
 
 type Attributes<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// Whether the request is an event in binary mode.
+/// Whether the request is an event in binary mode, though it may lack what every event has.
 pub(super) fn is_event(headers: &HeaderMap) -> bool {
-    headers.contains_key("ce-specversion")
+    headers
+        .keys()
+        .any(|name| name.as_str().starts_with(HTTP_PREFIX))
 }
 
 /// An event in binary mode: attributes in the headers, data in the body.
@@ -85,6 +87,7 @@ pub(super) fn batch(
             "the query parameters are for single events; leave them out with a batch",
         ));
     }
+    raw::check_no_headers(&payload.headers)?;
     let events: Vec<Event<'_>> =
         serde_json::from_slice(&payload.bytes).map_err(|error| bad_json(&error))?;
     check_count(events.len())?;
@@ -185,6 +188,12 @@ fn put_attributes(message: &mut NewMessage, attributes: &Attributes<'_>) -> Resu
             shortened(version)
         )));
     }
+    if let Some(time) = attributes.get("time").filter(|time| !is_timestamp(time)) {
+        return Err(refused(format!(
+            "the event's time is {:?}; it is written as 2026-01-31T12:00:00Z (RFC 3339)",
+            shortened(time)
+        )));
+    }
     for (name, value) in attributes {
         if name.is_empty()
             || !name
@@ -205,6 +214,44 @@ fn put_attributes(message: &mut NewMessage, attributes: &Attributes<'_>) -> Resu
         .get("partitionkey")
         .map(|key| key.to_string().into());
     Ok(())
+}
+
+/// Whether a text is a moment as RFC 3339 (section 5.6) writes it.
+fn is_timestamp(text: &str) -> bool {
+    let number = |from: usize, digits: usize| -> Option<u32> {
+        let part = text.get(from..from + digits)?;
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse().ok())?
+    };
+    let has = |at: usize, marks: &str| text[at..].starts_with(|mark| marks.contains(mark));
+    let read = || {
+        let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+        let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days = match month {
+            2 => 28 + u32::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => return None,
+        };
+        let marks = has(4, "-") && has(7, "-") && has(10, "Tt") && has(13, ":") && has(16, ":");
+        let is_moment = (1..=days).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+        let mut at = 19;
+        if text.get(at..)?.starts_with('.') {
+            let digits = text[at + 1..]
+                .bytes()
+                .take_while(u8::is_ascii_digit)
+                .count();
+            at += (digits > 0).then_some(1 + digits)?;
+        }
+        let is_zone = match &text.as_bytes()[at..] {
+            [b'Z' | b'z'] => true,
+            [b'+' | b'-', _, _, b':', _, _] => number(at + 1, 2)? < 24 && number(at + 4, 2)? < 60,
+            _ => false,
+        };
+        Some(marks && is_moment && is_zone)
+    };
+    text.is_ascii() && read() == Some(true)
 }
 
 fn refused(what: impl Into<Cow<'static, str>>) -> Problem {
@@ -296,12 +343,43 @@ mod tests {
             r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","list":[1]}"#,
             r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":1,"data_base64":""}"#,
             r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"?"}"#,
+            r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"garbage"}"#,
         ] {
             assert_eq!(
                 event(json).unwrap_err().kind,
                 Kind::INVALID_RECORD,
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn a_time_is_one_of_rfc_3339() {
+        for time in [
+            "2026-01-31T12:00:00Z",
+            "2024-02-29t23:59:60.123456789z",
+            "2026-12-01T00:00:00.5+05:30",
+            "2000-02-29T00:00:00-00:00",
+        ] {
+            assert!(is_timestamp(time), "{time}");
+        }
+        for time in [
+            "",
+            "garbage",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-13-31T12:00:00Z",
+            "2026-02-29T12:00:00Z",
+            "1900-02-29T12:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:00.Z",
+            "2026-01-31T12:00:00+0100",
+            "2026-01-31T12:00:00+24:00",
+            "2026-01-31T12:00:00ZZ",
+            "2026-01-31T12:00:0\u{661}Z",
+        ] {
+            assert!(!is_timestamp(time), "{time}");
         }
     }
 

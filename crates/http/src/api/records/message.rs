@@ -376,6 +376,9 @@ impl Options {
         if let Some(priority) = self.priority.filter(|priority| *priority > 9) {
             return refused(format!("the priority is {priority}; it goes from 0 to 9"));
         }
+        if self.id.as_ref().is_some_and(Bytes::is_empty) {
+            return refused("id is empty; a record without an id has none".to_owned());
+        }
         let moment = |names: [&str; 2], after: Option<u64>, at: Option<i64>| match (after, at) {
             (Some(_), Some(_)) => Err(Problem::new(
                 Kind::INVALID_RECORD,

@@ -184,6 +184,7 @@ pub(crate) fn messages(
                     "a record in JSON says its key and all else itself; leave the query parameters out",
                 ));
             }
+            raw::check_no_headers(&payload.headers)?;
             message::parse(&payload.bytes, now_ms)
         }
         "application/cloudevents+json" => cloudevents::structured(payload, query, now_ms),

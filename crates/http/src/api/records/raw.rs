@@ -59,6 +59,20 @@ pub(super) fn finish(
     options.apply(message, now_ms)
 }
 
+/// Refuses headers that say something of one record, where records say it themselves.
+pub(super) fn check_no_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_of_record = |name: &str| name == KEY_HEADER || name.starts_with(HEADER_PREFIX);
+    match headers.keys().find(|name| is_of_record(name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Problem::new(
+            Kind::BAD_HEADER,
+            format!(
+                "the header {name} goes with raw bodies and single events; records in JSON say their keys and headers themselves, leave it out"
+            ),
+        )),
+    }
+}
+
 /// The key, and the rest.
 pub(super) fn split(query: PublishQuery) -> (Option<Bytes>, Options) {
     let options = Options {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use millstream_broker::topics::NewTopic;
 use millstream_kafka_wire::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicResult,
 };
@@ -271,6 +272,43 @@ async fn described_of(
             )
         })
         .collect()
+}
+
+/// Other protocols give topics names that Kafka would not: they are administered like all others.
+#[tokio::test]
+async fn a_topic_whose_name_is_not_kafkas_is_administered_too() {
+    let served = Served::start().await;
+    let mut client = served.client().await;
+    let alter = |name: &str| IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: ResourceType::TOPIC,
+            resource_name: name.into(),
+            configs: vec![AlterableConfig {
+                name: "retention.ms".into(),
+                config_operation: ConfigOperation::SET,
+                value: Some("60000".into()),
+            }],
+        }],
+        ..Default::default()
+    };
+    for name in ["../x", "a b/ü", "mail jobs.dead"] {
+        let topic = NewTopic {
+            name: name.into(),
+            ..NewTopic::default()
+        };
+        served.broker.create_topic(topic).await.unwrap();
+        let altered = client.call(&alter(name), 1).await.responses.remove(0);
+        assert_eq!(altered.error_code, ErrorCode::NONE, "{name}");
+        let described = described_of(&mut client, name, Some(&["retention.ms"])).await;
+        assert_eq!(described[0].1, "60000", "{name}");
+    }
+    for (name, code) in [
+        ("../y", ErrorCode::INVALID_TOPIC_EXCEPTION),
+        ("y", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    ] {
+        let altered = client.call(&alter(name), 1).await.responses.remove(0);
+        assert_eq!(altered.error_code, code, "{name}");
+    }
 }
 
 #[tokio::test]

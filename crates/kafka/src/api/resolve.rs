@@ -31,6 +31,16 @@ pub(crate) fn check_topic_name(name: &str) -> Result<(), Refusal> {
     }
 }
 
+/// The topic of that name, to be administered. Those of other protocols may have names that Kafka would not give; one that is not
+/// there is refused for such a name first, as in Kafka.
+pub(crate) fn administered(broker: &Broker, name: &str) -> Result<Arc<TopicHandle>, Refusal> {
+    if let Some(topic) = broker.topic(name) {
+        return Ok(topic);
+    }
+    check_topic_name(name)?;
+    Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.into())
+}
+
 /// The topic of that name.
 pub(crate) fn topic_by_name(broker: &Broker, name: &str) -> Result<Arc<TopicHandle>, ErrorCode> {
     broker

@@ -171,8 +171,7 @@ fn altered(call: &Call, kind: ResourceType, name: &str, keys: &[&str]) -> Result
     }
     match resource(kind, name, call.server.settings.node_id)? {
         Resource::Topic(name) => {
-            resolve::check_topic_name(name)?;
-            let topic = resolve::topic_by_name(&call.server.broker, name)?;
+            let topic = resolve::administered(&call.server.broker, name)?;
             Ok(Altered::Topic(topic))
         }
         Resource::WithoutSettings => Err(Refusal::new(

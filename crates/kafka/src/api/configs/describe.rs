@@ -88,8 +88,7 @@ fn describe(
     let node_id = call.server.settings.node_id;
     let all: Vec<_> = match resource(asked.resource_type, &asked.resource_name, node_id)? {
         Resource::Topic(name) => {
-            resolve::check_topic_name(name)?;
-            let topic = resolve::topic_by_name(&call.server.broker, name)?;
+            let topic = resolve::administered(&call.server.broker, name)?;
             topic_configs(&topic.current().settings, detail).collect()
         }
         Resource::Broker(source) => server_configs(&call.server, source, detail),

@@ -173,7 +173,7 @@ impl Session {
             Came::Messages(mut loan) => {
                 // Nothing is handed over before there is room for it.
                 let ready = poll_fn(|cx| self.socket.poll_ready_unpin(cx));
-                sent(&self.app.broker, ready).await?;
+                sent(&self.app, ready).await?;
                 if !loan.hand_over() {
                     return Ok(());
                 }

@@ -93,9 +93,14 @@ fn prepare(stream: &TcpStream) -> io::Result<IpAddr> {
 
 /// A socket that fails when the peer takes nothing of what is written to it for too long, or next to nothing while others
 /// wait for the memory that it keeps.
+///
+/// It lets others go first: what answers a request is written once the requests that have come on other connections are
+/// served as well. A client of several connections is woken once for several answers then, and not for each.
 struct Impatient {
     stream: TcpStream,
     app: Arc<App>,
+    /// Something was read since the last write.
+    gives_way: bool,
     /// While what is written waits for the peer.
     wait: Option<Wait>,
     counts: Arc<Protocol>,
@@ -141,11 +146,21 @@ impl Impatient {
         Self {
             stream,
             app,
+            gives_way: false,
             wait: None,
             _open: counts.open.hold(),
             counts,
             _place: place,
         }
+    }
+
+    /// Whether a write has to wait for its next turn.
+    fn let_others_go_first(&mut self, cx: &Context<'_>) -> bool {
+        let gives_way = std::mem::take(&mut self.gives_way);
+        if gives_way {
+            cx.waker().wake_by_ref();
+        }
+        gives_way
     }
 
     /// Passes on what came of a write, unless the peer is given up.
@@ -192,6 +207,7 @@ impl AsyncRead for Impatient {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         let bytes = buffer.filled().len() - before;
         self.counts.received_bytes.add(bytes as u64);
+        self.gives_way |= bytes > 0;
         read
     }
 }
@@ -202,6 +218,9 @@ impl AsyncWrite for Impatient {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.let_others_go_first(cx) {
+            return Poll::Pending;
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(written, cx)
     }
@@ -211,6 +230,9 @@ impl AsyncWrite for Impatient {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.let_others_go_first(cx) {
+            return Poll::Pending;
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.judge(written, cx)
     }

@@ -166,16 +166,19 @@ impl Produce {
             Some((line, error)) => (Some(line), Err(error.into())),
             None => (ended.is_err().then(|| reading.line_number()), ended),
         };
-        if self.json {
+        let printed = if self.json {
             print_json(&Summary {
                 topic: self.topic.clone(),
                 records: sent.written,
                 bytes: sent.written_bytes,
                 seconds: started.elapsed().as_secs_f64(),
                 failed_line,
-            })?;
-        }
-        ended.with_context(|| self.how_far(failed_line.unwrap_or_default(), &sent))
+            })
+        } else {
+            Ok(())
+        };
+        ended.with_context(|| self.how_far(failed_line.unwrap_or_default(), &sent))?;
+        printed
     }
 
     /// Sends every record there is, or up to the first that cannot be read or sent, or that is known to be lost.

@@ -79,7 +79,7 @@ kinds! {
     OFFSET_OUT_OF_RANGE = GONE, "offset-out-of-range", "The partition does not hold that offset";
     PRECONDITION_FAILED = PRECONDITION_FAILED, "precondition-failed", "Somebody else was first";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The body or a record is too large";
-    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The content type is not one that is read here";
+    UNSUPPORTED_MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not of a kind that is read here";
     IDEMPOTENCY_KEY_REUSED = UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key belongs to another request";
     INTERNAL = INTERNAL_SERVER_ERROR, "internal", "The server has made a mistake";
     DAMAGED = INTERNAL_SERVER_ERROR, "damaged", "Stored data is damaged";

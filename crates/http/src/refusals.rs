@@ -21,11 +21,12 @@ const WITH_BODY: &[Kind] = &[
     Kind::BAD_REQUEST,
     Kind::BODY_TOO_SLOW,
     Kind::TOO_LARGE,
+    Kind::UNSUPPORTED_MEDIA_TYPE,
     Kind::OVERLOADED,
 ];
 
 /// What a request with a body in JSON may meet.
-const WITH_JSON: &[Kind] = &[Kind::BAD_JSON, Kind::UNSUPPORTED_MEDIA_TYPE];
+const WITH_JSON: &[Kind] = &[Kind::BAD_JSON];
 
 /// What a change may meet that makes room.
 const REMOVAL: &[Kind] = &[Kind::SHUTTING_DOWN, Kind::FAILED];

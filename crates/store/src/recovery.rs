@@ -373,8 +373,10 @@ fn rewrite(journal: &Arc<dyn JournalMedium>, end: &ScanEnd) -> io::Result<()> {
                 "the disk cannot read any more what it has just read",
             ));
         }
-        if read == want {
-            journal.append(at, &buffer[..want], false)?;
+        // A file may end before it is as large as others.
+        let whole = read - read % DIRECT_ALIGNMENT;
+        if whole > 0 {
+            journal.append(at, &buffer[..whole], false)?;
         }
         at = at.advance(want as u64);
     }

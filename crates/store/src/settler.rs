@@ -14,7 +14,7 @@ use millstream_record::Offset;
 use crate::backup::{Backup, BackupError};
 use crate::commit::{Commit, Trim};
 use crate::engine::{Engine, Packed};
-use crate::error::{CommitError, SlotFailure, StoreError};
+use crate::error::{CommitError, SlotFailure, StoreError, is_want_of_room};
 use crate::ids::{JournalPosition, PartitionId};
 use crate::layout::Layout;
 use crate::manifest::Manifests;
@@ -157,6 +157,7 @@ impl Settler {
         self.settle_at = None;
         match self.step_settling(now, false) {
             Err(error) if error.is_want_of_room() => {
+                self.engine.failed_settling("settling", &error);
                 // What cannot be settled would fill the disk.
                 self.engine.room.set_settling_waits(true);
                 self.engine.look_for_room();
@@ -397,10 +398,11 @@ impl Settler {
         self.settled = sealed.number;
         self.housekept_at = None;
         self.preparing = true;
-        self.engine
-            .journal
-            .trim(upto)
-            .map_err(StoreError::io("trimming the journal"))
+        match self.engine.journal.trim(upto) {
+            // The next round trims this as well.
+            Err(error) if is_want_of_room(&error) => Ok(()),
+            trimmed => trimmed.map_err(StoreError::io("trimming the journal")),
+        }
     }
 
     /// When packs are looked after next. A full disk does not wait long: what was just deleted is to make room.

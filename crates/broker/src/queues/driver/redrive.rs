@@ -113,6 +113,7 @@ impl QueueHandle {
                 .await?;
             match self.make(partition, &mut step).await {
                 Ok(()) => {
+                    unfit = None;
                     from = step.next;
                     pace.go_on(step.redriven.moved);
                     all.add(&step.redriven);
@@ -145,6 +146,8 @@ impl QueueHandle {
         redrive: &Redrive,
         unfit: Option<&Refusal>,
     ) -> Result<Step, QueueError> {
+        // What comes behind it may be as unfit.
+        let end = unfit.map_or(end, |unfit| end.min(unfit.offset.next()));
         let mut step = Step::beginning(from);
         let fetched = match fetch(&self.broker, partition, from).await {
             Err(BrokerError::Damaged(why)) => {

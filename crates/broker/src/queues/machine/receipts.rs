@@ -47,9 +47,16 @@ impl Queue {
                 self.drop_if_empty(slot, now, effects);
                 Ok(Claim::Held(holding))
             }
-            Err(ReceiptError::Lapsed) => Ok(Claim::Lapsed),
+            Err(ReceiptError::Lapsed) if self.knows(receipt) => Ok(Claim::Lapsed),
             Err(refused) => Err(refused),
         }
+    }
+
+    /// Whether a record that is spoken for without a lease was looked at: whoever finishes it earlier, which a restart makes
+    /// possible, keeps its id from being remembered.
+    fn knows(&self, receipt: &Receipt) -> bool {
+        let state = self.state(receipt.partition, receipt.offset);
+        !self.policy.deduplicates() || state != Some(RecordState::Waiting)
     }
 
     /// Takes a record out of the piece of a lease that holds it.
@@ -75,7 +82,7 @@ impl Queue {
             self.refusal(receipt)
         };
         match refusal {
-            ReceiptError::Lapsed => Ok(()),
+            ReceiptError::Lapsed if self.knows(receipt) => Ok(()),
             refused => Err(refused),
         }
     }

@@ -32,7 +32,7 @@
 //! > hold                                     what the queue asks to be looked at is not answered until it says look
 //! > look
 //! > restart                                  the queue is made anew from what was written down
-//! > crash                                    the same, without what the last event wrote
+//! > crash [hold]                             the same, without what the last event wrote
 //! > writes                                   from here on, what is written down is shown
 //! ```
 
@@ -181,6 +181,9 @@ impl Stage {
             }
             "restart" => effects = self.restart(),
             "crash" => {
+                if words.plain.get(1) == Some(&"hold") {
+                    self.held = Some(Vec::new());
+                }
                 self.disk = self.disk_before.clone();
                 effects = self.restart();
             }

@@ -235,7 +235,11 @@ async fn what_a_connection_held_goes_to_others_when_the_server_starts_again() {
 
     let crashed = server.crashed().await;
     let queue = crashed.broker.queue("work").unwrap();
-    // Its receipts are good until somebody else gets the messages.
+    // Its receipts are good once the queue has looked at the messages, until somebody else gets them.
+    eventually("it has looked", async || {
+        queue.describe().unwrap().depth.waiting == 0
+    })
+    .await;
     ack(&queue, &held[..1]).await;
     let (received, _) = queue.receive(asking(10, 5_000)).await.unwrap();
     assert_eq!(values(&received), ["1"]);

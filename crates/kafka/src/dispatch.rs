@@ -4,7 +4,8 @@
 //! documentation is printed from it, so neither can differ from what is served.
 //!
 //! A handler is `async fn(Arc<Call>, SomeRequest) -> SomeResponse`. To serve another API, write one under `api/` and add a
-//! row. One whose answer grows with what the request names counts the items with [`Call::has_room`]. A request waits as the bytes it was read as, which the connection counts, until the requests before it are answered;
+//! row. One whose answer grows with what the request names counts the items with [`Call::has_room`]. A request waits as
+//! the bytes it was read as, which the connection counts, until the requests before it are answered;
 //! then it is decoded and handled. Produce alone is begun at once, see [`crate::api::produce`], and even that not before what
 //! may change its topics is done: clients are promised that a connection's requests take effect in order. Fetch has an
 //! answer of its own, because its records hold memory until they are sent.

@@ -51,13 +51,18 @@ async fn on_disk(disk: &SimDisk) -> Broker {
     Broker::open(settings, env).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_what_is_appended_and_the_queue_goes_on_once_there_is_room() {
+async fn on_small_disk() -> (SimDisk, Server) {
     let disk = SimDisk::new(1, DISK_BYTES);
     let server = Server {
         broker: on_disk(&disk).await,
         directory: tempfile::tempdir().unwrap(),
     };
+    (disk, server)
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_is_appended_and_the_queue_goes_on_once_there_is_room() {
+    let (disk, server) = on_small_disk().await;
     let topic = server.topic("orders", 1, &[]).await;
     let queue = queue_on(&server, &topic, retrying(3)).await;
     publish(&server, &topic, 10).await;
@@ -119,11 +124,7 @@ fn is_full<T>(answered: &Result<T, QueueError>) -> bool {
 
 #[tokio::test]
 async fn what_a_full_journal_cannot_take_is_refused_and_not_heaped_up() {
-    let disk = SimDisk::new(1, DISK_BYTES);
-    let server = Server {
-        broker: on_disk(&disk).await,
-        directory: tempfile::tempdir().unwrap(),
-    };
+    let (disk, server) = on_small_disk().await;
     let topic = server.topic("orders", 1, &[]).await;
     let queue = queue_on(&server, &topic, retrying(3)).await;
     publish(&server, &topic, 10).await;
@@ -165,11 +166,7 @@ async fn what_a_full_journal_cannot_take_is_refused_and_not_heaped_up() {
 
 #[tokio::test]
 async fn what_stays_is_refused_on_half_of_the_reserve_and_deletions_are_not() {
-    let disk = SimDisk::new(1, DISK_BYTES);
-    let server = Server {
-        broker: on_disk(&disk).await,
-        directory: tempfile::tempdir().unwrap(),
-    };
+    let (disk, server) = on_small_disk().await;
     let topic = server.topic("orders", 1, &[]).await;
     publish(&server, &topic, 10).await;
     let groups = server.broker.groups();

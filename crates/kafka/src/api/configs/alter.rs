@@ -38,6 +38,13 @@ pub(crate) async fn alter_configs(
             Err((kind, name)) => (kind, name, Err(named_twice())),
         };
         let (error_code, error_message) = outcome(altered);
+        let text = error_message.as_ref().map_or(0, |text| text.len());
+        if !call
+            .has_room(size_of::<full::AlterConfigsResourceResponse>() + text)
+            .await
+        {
+            break;
+        }
         responses.push(full::AlterConfigsResourceResponse {
             error_code,
             error_message,
@@ -68,6 +75,13 @@ pub(crate) async fn incremental_alter_configs(
             Err((kind, name)) => (kind, name, Err(named_twice())),
         };
         let (error_code, error_message) = outcome(altered);
+        let text = error_message.as_ref().map_or(0, |text| text.len());
+        if !call
+            .has_room(size_of::<incremental::AlterConfigsResourceResponse>() + text)
+            .await
+        {
+            break;
+        }
         responses.push(incremental::AlterConfigsResourceResponse {
             error_code,
             error_message,

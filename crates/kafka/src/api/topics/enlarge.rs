@@ -30,7 +30,7 @@ pub(crate) async fn create_partitions(
                 (name, Err(Refusal::new(ErrorCode::INVALID_REQUEST, message)))
             }
         };
-        results.push(match enlarged {
+        let result = match enlarged {
             Ok(()) => CreatePartitionsTopicResult {
                 name,
                 ..Default::default()
@@ -40,7 +40,15 @@ pub(crate) async fn create_partitions(
                 error_code: refusal.code,
                 error_message: refusal.text(),
             },
-        });
+        };
+        let text = result.error_message.as_ref().map_or(0, |text| text.len());
+        if !call
+            .has_room(size_of::<CreatePartitionsTopicResult>() + text)
+            .await
+        {
+            break;
+        }
+        results.push(result);
     }
     CreatePartitionsResponse {
         results,

@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds (default: 3)")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--without-kafka", action="store_true", help="Millstream alone")
-    parser.add_argument("--minutes", type=float, default=25, help="begin no further round after this time (default: 25)")
+    parser.add_argument("--minutes", type=float, default=25, help="after this time each case has one round only (default: 25)")
     return parser.parse_args()
 
 
@@ -39,13 +39,13 @@ def compare(
     for broker in brokers:
         say(f"{broker.name}: warm-up")
         warm_up(broker, clients, sizes)
-    for number in range(rounds):
-        if number and time.monotonic() - started > seconds_max:
-            say(f"time is up after {number} rounds")
-            break
-        # Who comes second finds the disk and the host as the first one left them: take turns.
-        for broker in brokers if number % 2 == 0 else reversed(brokers):
-            for case in cases:
+    for case in cases:
+        for number in range(rounds):
+            if number and time.monotonic() - started > seconds_max:
+                say(f"{case.name}: time is up after round {number}")
+                break
+            # Who comes second finds the disk and the host as the first one left them: take turns.
+            for broker in brokers if number % 2 == 0 else reversed(brokers):
                 try:
                     figures = case.run(broker, clients, sizes)
                 except ClientFailed as failure:

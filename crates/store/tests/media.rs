@@ -313,6 +313,36 @@ fn a_file_is_claimed_once_fewer_others_are_open() {
     assert_eq!(sim.files(dir).len(), files, "the spare is used");
 }
 
+/// A full disk has the kept spare and nothing else: it must not get lost half way to its new name.
+#[test]
+fn too_many_open_files_do_not_use_up_the_spare() {
+    for seed in 0..20 {
+        let sim = SimDisk::new(seed, 1 << 20);
+        let journal = open_journal(sim.mount(), Path::new("/journal")).unwrap();
+        let claim = |files: u64| {
+            let upto = JournalPosition(files * FILE_BYTES);
+            journal.claim(upto, Claim::Ahead).unwrap()
+        };
+        assert!(claim(2));
+        journal.trim(JournalPosition(2 * FILE_BYTES)).unwrap();
+        sim.set_capacity(sim.used_bytes());
+        sim.set_faults(Faults {
+            out_of_files_one_in: 2,
+            ..Faults::default()
+        });
+        for _ in 0..10 {
+            if claim(3) {
+                break;
+            }
+        }
+        sim.set_faults(Faults::default());
+        assert!(claim(3), "seed {seed}");
+        let at = JournalPosition(2 * FILE_BYTES);
+        journal.append(at, &group(1, 4096), true).unwrap();
+        assert_eq!(read(&journal, at, 4096), vec![1; 4096]);
+    }
+}
+
 fn on_every_blobs(check: impl Fn(&dyn Fn() -> Arc<dyn BlobMedium>)) {
     let memory = Arc::new(MemoryBlobs::default());
     check(&|| Arc::clone(&memory) as _);

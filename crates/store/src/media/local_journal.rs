@@ -64,6 +64,9 @@ struct Files {
     /// By the number in their names.
     spares: BTreeSet<u64>,
     next_spare: u64,
+    /// A file that has its number, and could not be used under it yet: its name is not durable, or too many files were
+    /// open. There may be no room for another one.
+    named: Option<u64>,
     /// Files with writes that have not been synced.
     unsynced: BTreeSet<u64>,
     /// The file of the last append, and how far it is used.
@@ -162,11 +165,11 @@ impl LocalJournal {
         }
     }
 
-    /// Makes a spare at least `bytes` large: it may be of another size, or have been left short. Returns how large it is.
-    fn complete_spare(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<u64> {
+    /// Makes a spare at least `bytes` large: it may be of another size, or have been left short.
+    fn complete_spare(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<()> {
         let path = self.path(number, SPARE_SUFFIX);
         let file = self.disk.open(&path, Access::ReadWrite)?;
-        extend(&*file, bytes, claim)
+        extend(&*file, bytes, claim).map(drop)
     }
 
     /// Makes a spare, or a new file, the file of that number, and at least `bytes` large.
@@ -174,24 +177,36 @@ impl LocalJournal {
         if claim == Claim::Nothing {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let spare = self.files.lock().spares.pop_first();
-        let (spare, length) = match spare {
-            Some(spare) => {
-                let completed = self.complete_spare(spare, bytes, claim);
-                (spare, self.keep_spare_unless(completed, spare)?)
-            }
-            None => (self.make_spare(bytes)?.0, bytes),
-        };
-        let path = self.path(number, JOURNAL_SUFFIX);
-        let renamed = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path);
-        self.keep_spare_unless(renamed, spare)?;
+        if self.files.lock().named != Some(number) {
+            self.name_file(number, bytes, claim)?;
+            self.files.lock().named = Some(number);
+        }
         self.disk.sync_dir(&self.dir)?;
         // By its new name, under which it is opened once more for direct writes.
+        let path = self.path(number, JOURNAL_SUFFIX);
         let file = self.disk.open(&path, Access::ReadWrite)?;
+        let length = extend(&*file, bytes, claim)?;
         let mut files = self.files.lock();
+        files.named = None;
         files.note_length(number, length, self.file_bytes);
         files.numbered.insert(number, file);
         Ok(())
+    }
+
+    /// Gives a spare, or a new file, that number, and makes it at least `bytes` large before.
+    fn name_file(&self, number: u64, bytes: u64, claim: Claim) -> io::Result<()> {
+        let spare = self.files.lock().spares.pop_first();
+        let spare = match spare {
+            Some(spare) => {
+                let completed = self.complete_spare(spare, bytes, claim);
+                self.keep_spare_unless(completed, spare)?;
+                spare
+            }
+            None => self.make_spare(bytes)?.0,
+        };
+        let path = self.path(number, JOURNAL_SUFFIX);
+        let renamed = self.disk.rename(&self.path(spare, SPARE_SUFFIX), &path);
+        self.keep_spare_unless(renamed, spare)
     }
 
     /// Makes the file of that number at least `bytes` large, if it is short.

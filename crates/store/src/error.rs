@@ -254,8 +254,8 @@ impl StoreError {
     /// What the disk, or the system, has refused.
     pub(crate) fn io_error(&self) -> Option<&io::Error> {
         match self {
+            Self::State(error) => error.io_error(),
             Self::Io { source, .. }
-            | Self::State(StateError::Io(source))
             | Self::Manifest(ManifestError::Io(source))
             | Self::Pack(PackError::Io(source)) => Some(source),
             _ => None,

@@ -278,14 +278,13 @@ impl Settler {
                 Ok(true)
             }
             Round::Written { sealed, upto } => {
-                const WRITING: &str = "writing a checkpoint of the state table";
                 if let Err(error) = self.engine.state.write(&sealed.checkpoint, upto) {
                     if error.is_want_of_room() {
                         self.round = Round::Written { sealed, upto };
-                        let full = std::io::ErrorKind::StorageFull.into();
-                        return Err(StoreError::io(WRITING)(full));
+                        return Err(error.into());
                     }
-                    let failure = SlotFailure::new(WRITING, error);
+                    let failure =
+                        SlotFailure::new("writing a checkpoint of the state table", error);
                     self.engine.fail(failure.clone());
                     return Err(StoreError::Failed(failure));
                 }

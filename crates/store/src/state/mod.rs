@@ -64,15 +64,19 @@ pub enum StateError {
 impl StateError {
     /// Whether it only means that there is no room at present.
     pub fn is_want_of_room(&self) -> bool {
-        let error = match self {
-            Self::Io(error) => error,
+        self.io_error().is_some_and(crate::error::is_want_of_room)
+    }
+
+    /// What the disk, or the system, has refused.
+    pub(crate) fn io_error(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::Io(error) => Some(error),
             Self::Database(error) => match &**error {
-                redb::Error::Io(error) => error,
-                _ => return false,
+                redb::Error::Io(error) => Some(error),
+                _ => None,
             },
-            Self::Format(_) | Self::Gone(_) => return false,
-        };
-        crate::error::is_want_of_room(error)
+            Self::Format(_) | Self::Gone(_) => None,
+        }
     }
 }
 

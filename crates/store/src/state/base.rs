@@ -29,31 +29,32 @@ const WHAT: &str = "state table";
 
 pub(super) struct Base {
     database: Database,
+    file: Arc<dyn DiskFile>,
 }
 
 impl Base {
     /// Opens the table at `path`, if there is one.
     pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, StateError> {
         let file = open_file(disk, path, Access::ReadWrite)?;
-        file.map(|file| Self::checked(FileBackend(file)))
+        file.map(|file| Self::checked(FileBackend(Arc::clone(&file)), file))
             .transpose()
     }
 
     /// Opens the table at `path`, if there is one, and leaves its file as it is.
     pub(super) fn open_shadowed(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, StateError> {
         let file = open_file(disk, path, Access::Read)?;
-        file.map(|file| Self::checked(ShadowBackend::new(file)?))
+        file.map(|file| Self::checked(ShadowBackend::new(Arc::clone(&file))?, file))
             .transpose()
     }
 
     /// Opens a table and reads all of it: redb itself looks at checksums only after a crash.
-    fn checked(backend: impl StorageBackend) -> Result<Self, StateError> {
+    fn checked(backend: impl StorageBackend, file: Arc<dyn DiskFile>) -> Result<Self, StateError> {
         let open = || -> Result<Self, StateError> {
             let mut database = builder().create_with_backend(backend).map_err(Box::new)?;
             if !database.check_integrity().map_err(Box::new)? {
                 tracing::warn!("the state table was damaged and has been repaired");
             }
-            let base = Self { database };
+            let base = Self { database, file };
             base.begin_read()?.check_version()?;
             Ok(base)
         };
@@ -67,18 +68,20 @@ impl Base {
         })
     }
 
-    /// Opens the table at `path` again, if there is one, as it was before a transaction that was broken off: what was
-    /// whole then is whole.
-    pub(super) fn reopen(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, StateError> {
-        let Some(file) = open_file(disk, path, Access::ReadWrite)? else {
-            return Ok(None);
-        };
-        let database = builder().create_with_backend(FileBackend(file));
-        let base = Self {
-            database: database.map_err(Box::new)?,
-        };
+    /// The file that it works on, for [`Base::reopen`].
+    pub(super) fn file(&self) -> Arc<dyn DiskFile> {
+        Arc::clone(&self.file)
+    }
+
+    /// Opens the table in `file` again, as it was before a transaction that was broken off: what was whole then is whole.
+    /// It takes the handle that is there, as there may be none to be had.
+    pub(super) fn reopen(file: Arc<dyn DiskFile>) -> Result<Self, StateError> {
+        let database = builder()
+            .create_with_backend(FileBackend(Arc::clone(&file)))
+            .map_err(Box::new)?;
+        let base = Self { database, file };
         base.begin_read()?.check_version()?;
-        Ok(Some(base))
+        Ok(base)
     }
 
     /// Makes the table at `path`. It appears there whole, or not at all.
@@ -92,9 +95,9 @@ impl Base {
         let file = disk.open(&unfinished, Access::Create)?;
         file.set_len(0)?;
         let database = builder()
-            .create_with_backend(FileBackend(file))
+            .create_with_backend(FileBackend(Arc::clone(&file)))
             .map_err(Box::new)?;
-        let base = Self { database };
+        let base = Self { database, file };
         base.write(entries, position)?;
         disk.rename(&unfinished, path)?;
         disk.sync_dir(crate::files::parent(path))?;

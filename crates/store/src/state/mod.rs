@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_env::Disk;
+use millstream_env::{Disk, DiskFile};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
@@ -271,8 +271,9 @@ impl State {
         let base = match base {
             Some(base) => {
                 if let Err(error) = base.write(&checkpoint.entries, position) {
+                    let file = base.file();
                     drop(base);
-                    self.reopen_if_full(&error)?;
+                    self.reopen_if_full(&error, file)?;
                     return Err(error);
                 }
                 base
@@ -293,14 +294,18 @@ impl State {
 
     /// Gives up a base that a full disk has broken off in the middle of a transaction, and opens it as it was before. If
     /// that fails too, there is no table any more, which must not be taken for an empty one.
-    fn reopen_if_full(&self, error: &StateError) -> Result<(), StateError> {
+    fn reopen_if_full(
+        &self,
+        error: &StateError,
+        file: Arc<dyn DiskFile>,
+    ) -> Result<(), StateError> {
         if error.is_want_of_room() {
             let mut generations = self.generations.write();
             generations.base = None;
             // Everybody waits for this: it must not read all of the table.
-            let reopened = Base::reopen(&*self.disk, &self.path);
+            let reopened = Base::reopen(file);
             let reopened = reopened.map_err(|error| StateError::Gone(error.to_string()))?;
-            generations.base = reopened.map(Arc::new);
+            generations.base = Some(Arc::new(reopened));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_env::RealDisk;
-use millstream_env::sim::SimDisk;
+use millstream_env::sim::{Faults, SimDisk};
 use proptest::prelude::*;
 
 use super::*;
@@ -247,6 +247,11 @@ fn a_full_disk_passes() {
     let large = Bytes::from(vec![7; 1 << 20]);
     state.apply(&[(Bytes::from("b"), large.clone())], &[]);
     disk.set_capacity(1 << 16);
+    // Nor can the table's file be opened again.
+    disk.set_faults(Faults {
+        out_of_files_one_in: 1,
+        ..Faults::default()
+    });
     let checkpoint = state.freeze().unwrap();
     for _ in 0..3 {
         let error = state.write(&checkpoint, JournalPosition(2)).unwrap_err();
@@ -257,6 +262,7 @@ fn a_full_disk_passes() {
     }
     disk.set_capacity(1 << 28);
     state.write(&checkpoint, JournalPosition(2)).unwrap();
+    disk.set_faults(Faults::default());
     drop(state);
     let state = State::open(disk.mount(), path).unwrap();
     assert_eq!(state.get(b"b").unwrap().unwrap(), large);

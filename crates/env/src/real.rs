@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::aligned::is_aligned;
-use crate::disk::{Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, parent};
+use crate::disk::{
+    Access, Disk, DiskFile, DiskLock, DiskSpace, EntryKind, is_out_of_files, parent,
+};
 
 /// The machine's own disk, through the file system.
 #[derive(Debug, Clone, Copy)]
@@ -129,15 +131,19 @@ struct RealFile {
 
 impl RealFile {
     fn direct(&self) -> Option<&File> {
-        self.direct
-            .get_or_init(|| match open_direct(&self.path, &self.file) {
-                Ok(file) => Some(file),
-                Err(error) => {
-                    log_no_direct_io(&self.path, &error);
-                    None
-                }
-            })
-            .as_ref()
+        if let Some(direct) = self.direct.get() {
+            return direct.as_ref();
+        }
+        let opened = match open_direct(&self.path, &self.file) {
+            Ok(file) => Some(file),
+            // It passes: this write goes through the page cache, which is as good, and the next one tries again.
+            Err(error) if is_out_of_files(&error) => return None,
+            Err(error) => {
+                log_no_direct_io(&self.path, &error);
+                None
+            }
+        };
+        self.direct.get_or_init(|| opened).as_ref()
     }
 }
 

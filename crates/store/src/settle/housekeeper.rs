@@ -77,8 +77,8 @@ impl Housekeeper {
 
     /// Moves about `budget_bytes` of the present job, or finds a new one that fits into `space`.
     ///
-    /// A pack that is damaged is remembered, logged and left alone; one that the medium refuses to read is, for a while. On an error the job is given up; if
-    /// [`SettleError::is_want_of_room`] says so, another step later is right.
+    /// A pack that is damaged is remembered, logged and left alone; one that the medium refuses to read is, for a while. On
+    /// an error the job is given up; if [`SettleError::is_want_of_room`] says so, another step later is right.
     pub fn step(
         &mut self,
         manifests: &mut Manifests,

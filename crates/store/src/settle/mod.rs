@@ -114,8 +114,8 @@ pub enum SettleError {
 }
 
 impl SettleError {
-    /// Whether it only means that there is no room at present, on the disk or for one more open file: nothing has changed, and trying again later is right.
-    /// After any other error but [`SettleError::Input`] the slot has failed.
+    /// Whether it only means that there is no room at present, on the disk or for one more open file: nothing has changed,
+    /// and trying again later is right. After any other error but [`SettleError::Input`] the slot has failed.
     pub fn is_want_of_room(&self) -> bool {
         match self {
             Self::Output(PackError::Io(error)) | Self::Manifest(ManifestError::Io(error)) => {

@@ -83,14 +83,15 @@ impl Drop for Driver {
 fn run_journal(engine: &Engine, shared: &Shared, turn: Turn) {
     let _fails = FailOnPanic(engine);
     loop {
+        let makers_of_room = engine.queue.makers_of_room();
         while engine.step_journal() {}
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
         let full = engine.room.is_full();
         if engine.room.journal_waits() {
-            // What is queued waits for room, which only time brings.
-            thread::sleep(ROOM_RETRY);
+            // What is queued is written with what makes room, or when there is some again.
+            engine.queue.wait_for_room(makers_of_room, ROOM_RETRY);
         } else if !engine.queue.wait(turn, full.then_some(ROOM_RETRY)) {
             return;
         }

@@ -117,6 +117,8 @@ pub(crate) struct Queue {
     first: Condvar,
     /// Where the second sleeps, for a group that is worth composing while another is written.
     second: Condvar,
+    /// Where both sleep while what is queued waits for room.
+    room: Condvar,
 }
 
 /// Which of the journal's two threads it is.
@@ -133,6 +135,8 @@ struct Inner {
     waiting_bytes: usize,
     /// How many of them make room on the disk.
     making_room: usize,
+    /// How many such there have been.
+    makers_of_room: u64,
     /// Groups that were taken and are not written yet.
     groups_taken: usize,
     /// Somebody looks for the next group, or is about to: nobody else need be woken for it.
@@ -165,23 +169,29 @@ impl Queue {
             inner: Mutex::default(),
             first: Condvar::new(),
             second: Condvar::new(),
+            room: Condvar::new(),
         }
     }
 
     /// Adds a commit at the end.
     pub(crate) fn push(&self, queued: Queued) {
         self.budget.add_queued(queued.batch_bytes());
+        let makes_room = queued.makes_room();
         let (becomes_ready, ahead) = {
             let mut inner = self.inner.lock();
             let was_ready = inner.is_ready(self.ahead_bytes);
             inner.waiting_bytes += queued.entry_bytes;
-            inner.making_room += usize::from(queued.makes_room());
+            inner.making_room += usize::from(makes_room);
+            inner.makers_of_room += u64::from(makes_room);
             inner.waiting.push_back(queued);
             let becomes_ready = !was_ready && inner.is_ready(self.ahead_bytes) && !inner.looking;
             (becomes_ready, inner.groups_taken > 0)
         };
         if becomes_ready {
             self.wake(ahead);
+        }
+        if makes_room {
+            self.room.notify_all();
         }
     }
 
@@ -203,6 +213,18 @@ impl Queue {
     /// Whether something waits that makes room on the disk.
     pub(crate) fn makes_room(&self) -> bool {
         self.inner.lock().making_room > 0
+    }
+
+    /// How often something has come that makes room on the disk.
+    pub(crate) fn makers_of_room(&self) -> u64 {
+        self.inner.lock().makers_of_room
+    }
+
+    /// Blocks until more has come that makes room than `seen`, the queue is closed, or `timeout` is over.
+    pub(crate) fn wait_for_room(&self, seen: u64, timeout: Duration) {
+        let waits = |inner: &mut Inner| inner.makers_of_room == seen && !inner.closed;
+        let mut inner = self.inner.lock();
+        self.room.wait_while_for(&mut inner, waits, timeout);
     }
 
     /// Takes a group from the front: the first commit, and as many more as fit `bytes` with it. Nothing follows a seal.
@@ -286,6 +308,7 @@ impl Queue {
         self.inner.lock().closed = true;
         self.first.notify_one();
         self.second.notify_one();
+        self.room.notify_all();
     }
 
     /// Forgets what waits: the slot has failed.
@@ -367,6 +390,24 @@ mod tests {
             assert!(queue.wait(turn, None), "it does not wait");
             assert_eq!(queue.first_bytes(), Some(10));
         }
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_on_with_what_makes_some() {
+        const NEVER: Duration = Duration::from_secs(3600);
+        let queue = Arc::new(queue());
+        let seen = queue.makers_of_room();
+        let waiting = [(); 2].map(|()| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.wait_for_room(seen, NEVER))
+        });
+        push(&queue, 10);
+        for thread in waiting {
+            thread.join().unwrap();
+        }
+        queue.wait_for_room(seen, NEVER);
+        queue.close();
+        queue.wait_for_room(queue.makers_of_room(), NEVER);
     }
 
     #[test]

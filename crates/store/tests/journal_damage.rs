@@ -319,3 +319,34 @@ fn a_full_disk_refuses_appends_and_nothing_else() {
     drop(slot.commit(opened).unwrap());
     slot.commit(one(id, batch(1, b"taken"))).unwrap();
 }
+
+/// Crashes right after a file was begun, one after the other, leave files that are shorter than they should be.
+#[test]
+fn short_files_in_a_row_are_gone_over_and_written_to() {
+    for lengths in [[0, 0], [4096, 0], [0, 4096], [4096, 4096]] {
+        let disk = SimDisk::new(1, 64 << 20);
+        let id = ten_batches(&disk);
+        let mount = disk.mount();
+        for (number, length) in (1..).zip(lengths) {
+            let path = format!("/slot/journal/{number:020}.journal");
+            let file = mount.open(Path::new(&path), Access::Create).unwrap();
+            file.set_len(length).unwrap();
+            file.sync_data().unwrap();
+        }
+        mount.sync_dir(Path::new("/slot/journal")).unwrap();
+        let slot = open(&disk);
+        assert!(slot.recovery().damaged.is_empty(), "{lengths:?}");
+        assert_eq!(payloads(&slot, id), (0..10).collect::<Vec<u8>>());
+        // Into the second of them, without settling what comes before.
+        for n in 10..30 {
+            let sequenced = slot.commit(one(id, batch(1, &[n; 100_000]))).unwrap();
+            slot.step_journal();
+            sequenced.durable.wait().unwrap();
+        }
+        drop(slot);
+        disk.restart();
+        let slot = open(&disk);
+        assert!(slot.recovery().damaged.is_empty(), "{lengths:?}");
+        assert_eq!(payloads(&slot, id), (0..30).collect::<Vec<u8>>());
+    }
+}

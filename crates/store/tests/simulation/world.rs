@@ -42,6 +42,10 @@ impl Plan {
     /// Most seeds only crash; some have a disk that fails or fills up as well.
     pub fn for_seed(seed: u64) -> Self {
         let faults = match seed % 10 {
+            2 => Faults {
+                out_of_files_one_in: 8,
+                ..Faults::default()
+            },
             3 => Faults {
                 read_error_one_in: 60,
                 ..Faults::default()
@@ -67,7 +71,7 @@ impl Plan {
         Self {
             seed,
             faults,
-            fills: matches!(seed % 10, 5 | 8),
+            fills: matches!(seed % 10, 2 | 5 | 8),
             rots: seed % 10 >= 8,
             lives: 2 + seed % 4,
             traced: false,
@@ -78,6 +82,11 @@ impl Plan {
     pub fn traced(mut self) -> Self {
         self.traced = true;
         self
+    }
+
+    /// What is in packs cannot be read at times.
+    fn has_failing_reads(&self) -> bool {
+        self.faults.read_error_one_in > 0 || self.faults.out_of_files_one_in > 0
     }
 
     /// On a disk whose fsync does nothing.
@@ -583,7 +592,7 @@ impl World {
         let known = &self.state.partitions[&id];
         let found = match observed::partition(&handle, known.compacted) {
             Ok(found) => found,
-            Err(_) if self.disk.is_off() || self.plan.faults.read_error_one_in > 0 => return Ok(()),
+            Err(_) if self.disk.is_off() || self.plan.has_failing_reads() => return Ok(()),
             Err(error) => return Err(error),
         };
         let seen = self.seen.entry(id).or_default();
@@ -648,6 +657,8 @@ impl World {
             let faults = self.plan.faults;
             let injected = Faults {
                 fsync_is_a_lie: false,
+                // That others have to be closed first is no reason to fail.
+                out_of_files_one_in: 0,
                 ..faults
             };
             if injected == Faults::default() {

@@ -9,7 +9,7 @@ use millstream_http::HttpSettings;
 use serde_json::{Value, json};
 use support::sockets::{Socket, receipts};
 use support::{PATIENCE, Served};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -522,6 +522,52 @@ async fn a_client_that_does_not_read_does_not_keep_memory_from_others() {
         .expect("it is served");
     assert_eq!(read.status, 200, "{read:?}");
     drop(slow);
+}
+
+/// One that takes a large record in longer than it is let take next to nothing.
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_stays_while_others_wait_for_memory() {
+    const RECORD_BYTES: usize = 16 << 20;
+    let served = Served::start_short(4 << 20).await;
+    let settings =
+        r#"{"settings":{"millstream.durability":"memory","max.message.bytes":20000000}}"#;
+    let created = served.send("PUT", "/v1/topics/t", settings).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let value = "x".repeat(RECORD_BYTES);
+    for _ in 0..2 {
+        served
+            .publish_with(&[], "/v1/topics/t/records", &value)
+            .await
+            .ok();
+    }
+    let subscribe = json!({"type":"subscribe","subscription":"s","topics":["t"],"from":"earliest"});
+    let mut slow = Socket::open(&served).await;
+    slow.send(&subscribe).await;
+    let stream = slow.stream.get_mut();
+    let mut some = vec![0; 64 << 10];
+    let mut taken = 0;
+    // The first record is on its way, and the second one in memory behind it.
+    while taken < some.len() {
+        taken += stream.read(&mut some).await.unwrap();
+    }
+    let mut waiting = Socket::open(&served).await;
+    waiting.send(&subscribe).await;
+
+    let began = Instant::now();
+    let mut waited = 0;
+    while began.elapsed() < Duration::from_secs(14) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        waited += u32::from(served.broker.live_readers_wait());
+        let bytes = stream.read(&mut some).await.expect("it is not cut off");
+        assert!(bytes > 0, "it is not cut off");
+        taken += bytes;
+    }
+    assert!(waited > 100, "others wait all the time: {waited}");
+    while taken < 2 * RECORD_BYTES {
+        let bytes = stream.read(&mut some).await.expect("it gets the rest");
+        assert!(bytes > 0, "it gets the rest: {taken}");
+        taken += bytes;
+    }
 }
 
 #[tokio::test]

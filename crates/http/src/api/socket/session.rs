@@ -8,19 +8,18 @@ mod publisher;
 mod requests;
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, SinkExt, StreamExt, poll};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use millstream_broker::live::{LiveItem, Subscription};
 use millstream_broker::queues::{ConsumerId, QueueHandle};
 use millstream_limits::{
-    HTTP_PRESSED_MS, HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
+    HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
     HTTP_SOCKET_SILENCES_MAX,
 };
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
@@ -141,11 +140,11 @@ impl Session {
                 break;
             }
         }
-        sent(&self.app, self.socket.flush()).await
+        self.socket.flush().await.map_err(|_| Ended::Gone)
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), Ended> {
-        sent(&self.app, self.socket.feed(message)).await
+        self.socket.feed(message).await.map_err(|_| Ended::Gone)
     }
 
     async fn refuse(&mut self, id: &Id, problem: &Problem) -> Result<(), Ended> {
@@ -173,7 +172,7 @@ impl Session {
             Came::Messages(mut loan) => {
                 // Nothing is handed over before there is room for it.
                 let ready = poll_fn(|cx| self.socket.poll_ready_unpin(cx));
-                sent(&self.app, ready).await?;
+                ready.await.map_err(|_| Ended::Gone)?;
                 if !loan.hand_over() {
                     return Ok(());
                 }
@@ -287,26 +286,6 @@ async fn next_message(
 ) -> Option<Result<Message, axum::Error>> {
     publisher.room().await;
     socket.recv().await
-}
-
-/// Waits until something is sent. A client that does not take it is not waited for while what its subscriptions hold keeps
-/// other readers waiting.
-async fn sent(
-    app: &App,
-    sending: impl Future<Output = Result<(), axum::Error>>,
-) -> Result<(), Ended> {
-    let mut sending = pin!(sending);
-    if let Poll::Ready(sent) = poll!(sending.as_mut()) {
-        return sent.map_err(|_| Ended::Gone);
-    }
-    let patience = Duration::from_millis(HTTP_PRESSED_MS);
-    loop {
-        match timeout(patience, sending.as_mut()).await {
-            Ok(sent) => return sent.map_err(|_| Ended::Gone),
-            Err(_) if app.readers_wait() => return Err(Ended::Gone),
-            Err(_) => {}
-        }
-    }
 }
 
 /// Resolves a while after the listener has begun to shut down.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millstream_broker::live::{LiveItem, Subscription};
+use millstream_broker::live::{LiveItem, LiveMessage, Lost, Subscription};
 use millstream_broker::queues::{
     QueueHandle, QueueSubscription, Receipt, Received, SubscriptionLink,
 };
@@ -63,8 +63,12 @@ pub(super) struct Arrival {
 }
 
 pub(super) enum Came {
-    /// An item, and where the subscription stands after it.
-    Live(LiveItem, Option<String>),
+    /// A record, and where the subscription stands after it.
+    Record(Arc<LiveMessage>, Option<String>),
+    /// So many records were dropped here.
+    Dropped(u64),
+    /// What is lost, and where the subscription stands after it.
+    Lost(Lost, Option<String>),
     /// Where a subscription stands that has had nothing to bring for a while.
     Position(String),
     Messages(Loan),
@@ -237,8 +241,8 @@ impl Giver {
     async fn give(&self, came: Came) {
         let bytes = match &came {
             Came::Messages(loan) => loan.size_bytes(),
-            Came::Live(LiveItem::Record(message), _) => message.size_bytes(),
-            Came::Live(..) | Came::Position(_) | Came::Ended(_) => 0,
+            Came::Record(message, _) => message.size_bytes(),
+            Came::Dropped(_) | Came::Lost(..) | Came::Position(_) | Came::Ended(_) => 0,
         };
         let bytes = bytes.min(HTTP_SOCKET_LINE_BYTES) as u32;
         let room = match bytes {
@@ -291,16 +295,20 @@ async fn follow(
         let came = match item {
             LiveItem::Disconnected(reason) => return giver.give(Came::Ended(reason.into())).await,
             // It is in the place of what was dropped, and tells no other.
-            item @ LiveItem::Dropped { .. } => Came::Live(item, None),
-            item => {
-                let position = subscription.position();
-                let at = position.as_ref().map(ToString::to_string);
-                standing.tell(position);
-                Came::Live(item, at)
-            }
+            LiveItem::Dropped { count } => Came::Dropped(count),
+            LiveItem::Record(message) => Came::Record(message, stand(&subscription, &mut standing)),
+            LiveItem::Lost(lost) => Came::Lost(lost, stand(&subscription, &mut standing)),
         };
         giver.give(came).await;
     }
+}
+
+/// Where the subscription stands now, which the client is about to be told.
+fn stand(subscription: &Subscription, standing: &mut Standing) -> Option<String> {
+    let position = subscription.position();
+    let at = position.as_ref().map(ToString::to_string);
+    standing.tell(position);
+    at
 }
 
 async fn consume(giver: Giver, mut subscription: QueueSubscription) {

@@ -16,7 +16,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use millstream_broker::live::{LiveItem, Subscription};
+use millstream_broker::live::Subscription;
 use millstream_broker::queues::{ConsumerId, QueueHandle};
 use millstream_limits::{
     HTTP_SOCKET_CLOSE_MS, HTTP_SOCKET_LINE_ITEMS, HTTP_SOCKET_REQUESTS_MAX,
@@ -155,19 +155,13 @@ impl Session {
     async fn bring(&mut self, arrival: Arrival) -> Result<(), Ended> {
         let name = arrival.name;
         let frame = match arrival.came {
-            // Kept until it is written, since it counts for as long as it is there.
-            Came::Live(item, at) => {
-                let frame = match &item {
-                    LiveItem::Record(message) => answers::record(&name, message, at.as_deref()),
-                    LiveItem::Dropped { count } => answers::dropped(&name, *count),
-                    LiveItem::Lost(lost) => answers::lost(&name, lost, at.as_deref()),
-                    LiveItem::Disconnected(reason) => {
-                        self.channels.release(&name);
-                        answers::end(&name, &reason.clone().into())
-                    }
-                };
+            Came::Record(message, at) => {
+                let frame = answers::record(&name, &message, at.as_deref());
+                // The message is kept until it is written, since it counts for as long as it is there.
                 return self.feed(frame).await;
             }
+            Came::Dropped(count) => answers::dropped(&name, count),
+            Came::Lost(lost, at) => answers::lost(&name, &lost, at.as_deref()),
             Came::Position(at) => answers::standing(&name, &at),
             Came::Messages(mut loan) => {
                 // Nothing is handed over before there is room for it.

@@ -33,24 +33,23 @@ pub(crate) fn bound_connections(settings: &mut ServeSettings, files_max: Option<
     let files_max = usize::try_from(files_max).unwrap_or(usize::MAX);
     let left = files_max - FILES_RESERVED.min(files_max / 2);
     let kafka = settings.kafka.connections_max;
-    let http = settings
-        .http_addr
-        .map_or(0, |_| settings.http.connections_max);
-    let wanted = kafka.saturating_add(http);
+    let http = settings.http_addr.map(|_| settings.http.connections_max);
+    let wanted = kafka.saturating_add(http.unwrap_or(0));
     if wanted <= left {
         return;
     }
     // In the proportion in which they were asked for.
     let share = |count: usize| ((left as u128 * count as u128 / wanted as u128) as usize).max(1);
+    let http = http.map(share);
     settings.kafka.connections_max = share(kafka);
-    if http > 0 {
-        settings.http.connections_max = share(http);
+    if let Some(http) = http {
+        settings.http.connections_max = http;
     }
     tracing::warn!(
         open_files = files_max,
         kafka_connections_max = settings.kafka.connections_max,
-        http_connections_max = share(http),
-        "the limit on open files leaves fewer connections than are set; raise it (`ulimit -n`, `LimitNOFILE`), or lower kafka-connections-max and http-connections-max"
+        http_connections_max = http,
+        "the limit on open files leaves fewer connections than are set; raise it (`ulimit -n`, `LimitNOFILE`), or lower the settings named here"
     );
 }
 

@@ -38,8 +38,11 @@ impl Connect {
 
 /// Runs a command's work.
 pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
-        .block_on(work)
+        .build()?;
+    let outcome = runtime.block_on(work);
+    // A thread may be writing to an output that nobody reads: it is not waited for.
+    runtime.shutdown_background();
+    outcome
 }

@@ -4,14 +4,13 @@ mod format;
 mod interrupts;
 mod range;
 
-use std::io::{BufWriter, Write};
-
 use clap::Args;
 use millstream_client::{
     Chunk, Client, Consumer, ConsumerConfig, ConsumerEvent, GroupConfig, GroupConsumer, GroupEvent,
     OffsetSpec, StartAt, TopicPartition,
 };
 use millstream_record::Offset;
+use tokio::io::{AsyncWriteExt, Stdout};
 
 use self::format::Format;
 use self::interrupts::Interrupts;
@@ -75,9 +74,15 @@ pub(crate) struct Consume {
     json: bool,
 }
 
+/// How much is formatted before it is written.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// Where printing has come to.
 struct Printing {
-    out: BufWriter<std::io::Stdout>,
+    /// Writes on a thread of its own, so that a reader who takes nothing does not keep this process from hearing signals.
+    out: Stdout,
+    /// Formatted, but not written.
+    unwritten: Vec<u8>,
     format: Format,
     left: Option<u64>,
     range: Range,
@@ -89,7 +94,8 @@ impl Consume {
         block_on(async {
             let client = self.connect.client().await?;
             let mut printing = Printing {
-                out: BufWriter::with_capacity(64 << 10, std::io::stdout()),
+                out: tokio::io::stdout(),
+                unwritten: Vec::new(),
                 format: if self.json {
                     Format::Json
                 } else {
@@ -102,7 +108,6 @@ impl Consume {
                 Some(group) => self.consume_in_group(&client, group, &mut printing).await?,
                 None => self.consume_alone(&client, &mut printing).await?,
             }
-            printing.out.flush()?;
             Ok(())
         })
     }
@@ -139,12 +144,16 @@ impl Consume {
         let mut interrupts = Interrupts::take()?;
         while !printing.is_over() {
             let event = tokio::select! {
-                event = consumer.next_event() => event?,
+                biased;
                 () = interrupts.next() => return Ok(()),
+                event = consumer.next_event() => event?,
             };
             match event {
                 ConsumerEvent::Records(chunk) => {
-                    printing.print(&chunk)?;
+                    tokio::select! {
+                        printed = printing.print(&chunk) => printed?,
+                        () = interrupts.patience_ends() => return Ok(()),
+                    };
                 }
                 ConsumerEvent::TopicDeleted(_) => self.topic_is_deleted()?,
                 ConsumerEvent::TopicReplaced(_) => {
@@ -233,14 +242,13 @@ impl Consume {
             .await;
         // Whatever ended it, even that nobody reads the output any more: what was printed is committed, and the group does not
         // have to wait for this member.
-        let flushed = printing.out.flush();
         let left = tokio::select! {
-            left = member.close() => left.map_err(anyhow::Error::from),
+            biased;
             // The server may be gone.
-            () = interrupts.signal() => Err(anyhow::anyhow!("group '{group}' was not left in order")),
+            () = interrupts.insisted() => Err(anyhow::anyhow!("group '{group}' was not left in order")),
+            left = member.close() => left.map_err(anyhow::Error::from),
         };
         outcome?;
-        flushed?;
         left
     }
 
@@ -254,8 +262,9 @@ impl Consume {
     ) -> anyhow::Result<()> {
         loop {
             let event = tokio::select! {
-                event = member.next() => event?,
+                biased;
                 () = interrupts.next() => return Ok(()),
+                event = member.next() => event?,
             };
             match event {
                 GroupEvent::Assigned(partitions) => {
@@ -270,7 +279,14 @@ impl Consume {
                 }
                 GroupEvent::Records(chunk) => {
                     // Committed is only what has left this process.
-                    match printing.print(&chunk) {
+                    let printed = tokio::select! {
+                        printed = printing.print(&chunk) => printed,
+                        () = interrupts.patience_ends() => {
+                            member.not_worked_on();
+                            return Ok(());
+                        }
+                    };
+                    match printed {
                         Ok(printed_to) => member.worked_up_to(&chunk.partition, printed_to),
                         Err(error) => {
                             member.not_worked_on();
@@ -317,16 +333,25 @@ impl Printing {
     }
 
     /// Prints what of `chunk` is wanted. Returns the offset after the last record that was dealt with.
-    fn print(&mut self, chunk: &Chunk) -> anyhow::Result<Offset> {
+    async fn print(&mut self, chunk: &Chunk) -> anyhow::Result<Offset> {
         let end = self.range.end(&chunk.partition);
         let mut printed_to = chunk.from;
         for record in chunk.records() {
-            let record = record?;
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    self.write_out().await?;
+                    return Err(error.into());
+                }
+            };
             if self.left == Some(0) || end.is_some_and(|end| record.offset >= end) {
                 break;
             }
             self.format
-                .write(&mut self.out, &chunk.partition, &record)?;
+                .write(&mut self.unwritten, &chunk.partition, &record)?;
+            if self.unwritten.len() >= WRITE_BYTES {
+                self.write_out().await?;
+            }
             printed_to = record.offset.next();
             self.left = self.left.map(|left| left - 1);
         }
@@ -336,7 +361,13 @@ impl Printing {
         }
         self.range.reached(&chunk.partition, printed_to);
         // Somebody may be watching.
-        self.out.flush()?;
+        self.write_out().await?;
         Ok(printed_to)
+    }
+
+    async fn write_out(&mut self) -> std::io::Result<()> {
+        self.out.write_all(&self.unwritten).await?;
+        self.unwritten.clear();
+        self.out.flush().await
     }
 }

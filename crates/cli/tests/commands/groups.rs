@@ -1,8 +1,11 @@
 //! `millstream group`, and reading in one.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::common::PATIENCE;
 use crate::{Running, Shell};
 
 fn shell_with_ten() -> Shell {
@@ -140,6 +143,37 @@ fn a_member_leaves_however_it_ends() {
     kill_process(Pid::from_child(&reader.child), Signal::TERM).unwrap();
     assert!(reader.child.wait().unwrap().success());
     assert_eq!(members(), 0, "after it was terminated");
+}
+
+#[test]
+fn a_member_whose_output_is_stuck_leaves_when_terminated() {
+    let shell = Shell::new();
+    shell.run("topic create long");
+    shell.run_with(
+        "produce long",
+        &format!("{}\n", "x".repeat(200)).repeat(20_000),
+    );
+    // Its output is a pipe that is open, far smaller than what there is to print, and not read.
+    let mut reader = Running::start(&shell, "consume long --group stuck");
+    assert!(reader.said().contains("reading 1 partitions"));
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&reader.child), Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = reader.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it goes on after SIGTERM");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success());
+    let described = shell.json("group describe stuck --json");
+    assert!(described["members"].as_array().unwrap().is_empty());
+    assert_eq!(
+        shell.run("consume long --group stuck").lines().count(),
+        20_000,
+        "what nobody has read is not committed"
+    );
 }
 
 #[test]

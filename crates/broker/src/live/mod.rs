@@ -7,7 +7,8 @@
 //!
 //! What a subscriber's buffer, credit and policy do is a pure state machine (`machine`); `subscription` drives it for the
 //! reader, `hub` for the log, each under a short lock. `registry` knows hubs and subscriptions, so that topics created
-//! later join in. `memory` is what all that readers have not taken counts against. Start with [`SubscribeSpec`] and [`Subscription::next`](Subscription::next).
+//! later join in. `memory` is what all that readers have not taken counts against. Start with [`SubscribeSpec`] and
+//! [`Subscription::next`].
 
 mod decode;
 mod error;

@@ -21,8 +21,9 @@
 //! The others are `u8 format = 1 | i64 offset`.
 //!
 //! A bucket is a stretch of time as long as the window. A key that was used within the window is in the bucket of now or in
-//! the one before, and whole buckets are dropped when they are older; `buckets` says what else there is when clocks err. What is published to a memory topic is gone with the
-//! life of the broker, and what is remembered of it is void then.
+//! the one before, and whole buckets are dropped when they are older; `buckets` says what else there is when
+//! clocks err. What is published to a memory topic is gone with the life of the broker, and what is remembered of it is
+//! void then.
 
 use std::hash::Hasher;
 

@@ -1,7 +1,9 @@
 //! The stream cursor: reading a partition in order from any offset, as often as one likes.
 //!
 //! [`fetch`] reads many partitions at once and waits for more, within the [`budget`] of memory that all readers share;
-//! [`offsets`] finds places by time and epoch; [`trim`] moves a partition's start; [`damage`] is where to go on behind what cannot be read. Nothing here keeps state between calls: a reader's place is the reader's own, or a group's.
+//! [`offsets`] finds places by time and epoch; [`trim`] moves a partition's start; [`damage`] is where to go on
+//! behind what cannot be read. Nothing here keeps state between calls: a reader's place is the reader's own, or a
+//! group's.
 
 mod budget;
 mod damage;

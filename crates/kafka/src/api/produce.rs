@@ -1,9 +1,9 @@
 //! Produce: batches into partitions.
 //!
 //! A request is begun as soon as it is read, before those in front of it on the connection are answered, unless one of
-//! them may change its topics: its batches are validated and take their places in the log in the order they arrived in, and share the sync of whatever else is
-//! under way. Only the answer waits, for the promise of each topic. That promise is the topic's, whatever `acks` asks
-//! for; `acks=0` merely does without the answer.
+//! them may change its topics: its batches are validated and take their places in the log in the order they arrived in,
+//! and share the sync of whatever else is under way. Only the answer waits, for the promise of each topic. That promise
+//! is the topic's, whatever `acks` asks for; `acks=0` merely does without the answer.
 
 mod refused;
 

@@ -135,10 +135,11 @@ impl Queue {
             effects.unanswered.push(request.token);
             return;
         }
-        let until = until.max(later(
-            now,
-            QUEUE_LOOK_WAIT_MS * u64::from(waiter.is_hurried),
-        ));
+        let until = if waiter.is_hurried {
+            later(now, QUEUE_LOOK_WAIT_MS)
+        } else {
+            until
+        };
         waiter.timer = Some(self.wheel.insert(until, Timer::Patience(request.token)));
         self.waiting.push(waiter);
     }

@@ -78,7 +78,8 @@ impl ScannedRecord {
 
 impl Queue {
     /// What lies from the request's beginning up to `to`: these batches, in order, and nothing between them. The first
-    /// may begin earlier, and the last ones may lie beyond what the queue knows of: those are looked at again. An answer that has been overtaken by events is ignored, and asked for again.
+    /// may begin earlier, and the last ones may lie beyond what the queue knows of: those are looked at again. An answer
+    /// that has been overtaken by events is ignored, and asked for again.
     pub fn scanned(
         &mut self,
         request: &ScanRequest,

@@ -1,5 +1,6 @@
-//! Live feeds: [`follow`] is Server-Sent Events; WebSockets, in `socket`, carry them too. What a reader asks for is read in [`wanted`], how it looks on the wire is
-//! in `events`, and `feed` is what writes it for as long as somebody reads.
+//! Live feeds: [`follow`] is Server-Sent Events; WebSockets, in `socket`, carry them too. What a reader
+//! asks for is read in [`wanted`], how it looks on the wire is in `events`, and `feed` is what writes it for as long as
+//! somebody reads.
 
 mod events;
 mod feed;

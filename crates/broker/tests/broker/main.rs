@@ -12,6 +12,7 @@ mod idempotency;
 mod interrupted;
 mod key_index;
 mod live;
+mod live_slow_readers;
 mod offsets;
 mod produce;
 mod publish;

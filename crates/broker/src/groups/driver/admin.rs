@@ -110,6 +110,8 @@ impl Groups {
         let durable = {
             let cell = self.get(group).ok_or(GroupError::GroupNotFound)?;
             let mut locked = cell.lock();
+            // Members whose sessions are over keep it from nobody.
+            self.expire(&mut locked, self.now());
             locked.machine.check_deletable()?;
             locked.delete(&self.slot)?;
             let durable = locked.durable();

@@ -126,11 +126,16 @@ impl Groups {
             let mut cell = cell.lock();
             if cell.alarm.is_some_and(|alarm| alarm <= now) {
                 cell.alarm = None;
-                let effects = cell.machine.expire(now);
-                // What could not be written is logged, and whoever waits has been told.
-                let _ = self.perform(&mut cell, effects);
+                self.expire(&mut cell, now);
             }
         }
         self.expire_offsets(now, topic_name);
+    }
+
+    /// Does what is due in a group, also if its alarm is only about to ring.
+    pub(super) fn expire(&self, cell: &mut Cell, now: Moment) {
+        let effects = cell.machine.expire(now);
+        // What could not be written is logged, and whoever waits has been told.
+        let _ = self.perform(cell, effects);
     }
 }

@@ -55,6 +55,22 @@ async fn a_deadline_that_comes_closer_is_seen() {
     assert_eq!(late.error, GroupError::UnknownMember);
 }
 
+#[tokio::test]
+async fn a_session_that_is_over_keeps_no_group_from_being_deleted() {
+    let stage = Stage::new().await;
+    let groups = stage.broker.groups();
+    let joined = stage.join(None, &["t"]).await.unwrap();
+    stage.sync(&joined, &[]).await.unwrap();
+    // Before its alarm has rung.
+    stage.clock.advance_ms(9_999);
+    assert_eq!(
+        groups.delete(&group()).await,
+        Err(GroupError::NonEmptyGroup)
+    );
+    stage.clock.advance_ms(1);
+    groups.delete(&group()).await.unwrap();
+}
+
 /// Commits `partitions` offsets for each of `groups` groups without members.
 async fn commit_for(stage: &Stage, groups: u32, partitions: u32) {
     let topic = stage.topic("t").await;

@@ -17,3 +17,4 @@ mod signals;
 pub use error::ServeError;
 pub use run::run;
 pub use settings::{ServeSettings, SettingsError};
+pub use signals::Signals;

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use millstream_server::Signals;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long a reader of the output has to take what is being written when a signal comes.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -14,12 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// SIGINT, which is Ctrl-C, SIGTERM, and that nobody reads the output any more. While this is there, neither signal ends the
 /// process by itself.
 pub(super) struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
+    signals: Signals,
+    /// How many have come.
+    count: u32,
     /// The standard output, of which only its end is looked for; none where nobody can go away, such as a file.
     output: Option<pipe::Sender>,
-    /// How many signals have come.
-    signals: u32,
 }
 
 impl Interrupts {
@@ -27,26 +26,21 @@ impl Interrupts {
     pub(super) fn take() -> io::Result<Self> {
         let output = io::stdout().as_fd().try_clone_to_owned()?;
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            signals: Signals::take()?,
+            count: 0,
             output: pipe::Sender::from_owned_fd_unchecked(output).ok(),
-            signals: 0,
         })
     }
 
     /// Waits for the first, if none has come yet.
     pub(super) async fn next(&mut self) {
-        if self.signals > 0 {
+        if self.count > 0 {
             return;
         }
-        let interrupt = self.interrupt.recv();
-        let terminate = self.terminate.recv();
         tokio::select! {
-            () = closed(self.output.as_ref()) => return,
-            _ = interrupt => {}
-            _ = terminate => {}
+            () = closed(self.output.as_ref()) => {}
+            _ = self.signals.next() => self.count += 1,
         }
-        self.signals += 1;
     }
 
     /// Waits for a signal, and then until whoever reads the output has had time to take the rest, or a second signal comes.
@@ -60,17 +54,14 @@ impl Interrupts {
 
     /// Waits for one more signal, unless there have been two.
     pub(super) async fn insisted(&mut self) {
-        if self.signals < 2 {
+        if self.count < 2 {
             self.signal().await;
         }
     }
 
     async fn signal(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-        self.signals += 1;
+        self.signals.next().await;
+        self.count += 1;
     }
 }
 

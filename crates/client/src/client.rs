@@ -328,6 +328,11 @@ impl Client {
             .collect())
     }
 
+    /// A topic, as far as is known.
+    pub(crate) fn known_topic(&self, topic: &str) -> Option<Topic> {
+        self.inner.cluster.lock().topics.get(topic).cloned()
+    }
+
     /// The id of a topic, as far as is known.
     pub(crate) fn topic_id(&self, topic: &str) -> Option<Uuid> {
         let cluster = self.inner.cluster.lock();

@@ -116,6 +116,9 @@ impl Consumer {
     ) -> Result<(), ClientError> {
         self.fetching = None;
         let positions = self.client.resolve(partitions).await?;
+        if positions.is_empty() {
+            return Ok(());
+        }
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let fetcher = Fetcher::new(self.client.clone(), self.config.clone(), positions, sender);
         let task = tokio::spawn(fetcher.run()).abort_handle();
@@ -135,7 +138,7 @@ impl Consumer {
         }
     }
 
-    /// Waits for the next records of any partition, or for what becomes of their topics.
+    /// Waits for the next records of any partition, or for what becomes of their topics. With none assigned it waits for ever.
     ///
     /// Dropping the future loses nothing.
     pub async fn next_event(&mut self) -> Result<ConsumerEvent, ClientError> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millstream_client::{
-    Client, CommittedOffset, ConsumerConfig, GroupConfig, GroupConsumer, GroupEvent, OffsetSpec,
-    Producer, ProducerConfig, TopicPartition,
+    Client, CommittedOffset, ConsumerConfig, GroupConfig, GroupConsumer, GroupEvent, NewTopic,
+    OffsetSpec, Producer, ProducerConfig, TopicPartition,
 };
 use millstream_kafka_wire::ErrorCode;
 use millstream_record::Offset;
@@ -32,6 +32,7 @@ fn config(group: &str, topic: &str) -> GroupConfig {
         heartbeat_interval: Duration::from_millis(200),
         session_timeout: Duration::from_secs(6),
         rebalance_timeout: Duration::from_secs(10),
+        metadata_interval: Duration::from_millis(200),
         ..GroupConfig::new(group, vec![topic.to_owned()])
     }
 }
@@ -139,6 +140,78 @@ async fn members_share_and_take_over() {
     fill(&client, &topic, 4, 5).await;
     drain(&mut first, 20).await;
     first.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_without_partitions_stands_by() {
+    let client = cluster().await;
+    let topic = new_topic(&client, 1).await;
+    let group = unique("group");
+    let mut first = member(&client, config(&group, &topic));
+    event(&mut first).await;
+    let mut second = member(&client, config(&group, &topic));
+    let (mine, theirs) = tokio::join!(event(&mut first), event(&mut second));
+    let (GroupEvent::Assigned(mine), GroupEvent::Assigned(theirs)) = (mine, theirs) else {
+        panic!("both are assigned anew");
+    };
+    assert_eq!(mine.len() + theirs.len(), 1);
+    let (reading, mut idle) = if mine.is_empty() {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let quiet = tokio::time::timeout(Duration::from_secs(1), idle.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    reading.close().await.unwrap();
+    assert!(matches!(event(&mut idle).await, GroupEvent::Assigned(all) if all.len() == 1));
+    fill(&client, &topic, 1, 3).await;
+    drain(&mut idle, 3).await;
+    idle.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn partitions_that_are_added_are_shared_out() {
+    let client = cluster().await;
+    let topic = new_topic(&client, 1).await;
+    let group = unique("group");
+    let mut reader = member(&client, config(&group, &topic));
+    event(&mut reader).await;
+    client.create_partitions(&topic, 3).await.unwrap();
+    assert!(matches!(event(&mut reader).await, GroupEvent::Assigned(all) if all.len() == 3));
+    fill(&client, &topic, 3, 2).await;
+    drain(&mut reader, 6).await;
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_partitions_of_a_topic_that_is_created_anew_are_shared_out() {
+    let client = cluster().await;
+    let topic = new_topic(&client, 1).await;
+    let group = unique("group");
+    fill(&client, &topic, 1, 5).await;
+    let mut reader = member(&client, config(&group, &topic));
+    drain(&mut reader, 5).await;
+    client.delete_topic(&topic).await.unwrap();
+    assert!(matches!(
+        event(&mut reader).await,
+        GroupEvent::TopicDeleted(_)
+    ));
+    let anew = NewTopic::new(&topic).partitions(3);
+    client.create_topic(&anew, false).await.unwrap();
+    fill(&client, &topic, 3, 2).await;
+    let assigned = loop {
+        if let GroupEvent::Assigned(all) = event(&mut reader).await {
+            break all;
+        }
+    };
+    assert_eq!(assigned.len(), 3);
+    drain(&mut reader, 6).await;
+    reader.close().await.unwrap();
+    let committed = client.group_offsets(&group, None).await.unwrap();
+    assert_eq!(
+        committed.values().map(|it| it.offset.0).collect::<Vec<_>>(),
+        [2, 2, 2]
+    );
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct GroupConfig {
     pub heartbeat_interval: Duration,
     /// How long this member may work on what it was given when the group shares out its partitions anew.
     pub rebalance_timeout: Duration,
+    /// How often the group's leader looks whether topics have other partitions than it has shared out.
+    pub metadata_interval: Duration,
     /// Where to start in a partition in which the group has not committed anything.
     pub start: OffsetSpec,
     /// How often to commit what was worked on; `None` leaves it to the caller.
@@ -36,7 +38,8 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
-    /// The defaults of Kafka's clients, but for starting at the first record there is.
+    /// The defaults of Kafka's clients, but for starting at the first record there is, and looking for new partitions every
+    /// half minute instead of every five.
     pub fn new(group: impl Into<String>, topics: Vec<String>) -> Self {
         Self {
             group: group.into(),
@@ -45,6 +48,7 @@ impl GroupConfig {
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
             rebalance_timeout: Duration::from_secs(60),
+            metadata_interval: Duration::from_secs(30),
             start: OffsetSpec::Earliest,
             commit_interval: Some(Duration::from_secs(5)),
         }
@@ -113,11 +117,15 @@ impl GroupConsumer {
                     let chunk = match event? {
                         ConsumerEvent::Records(chunk) => chunk,
                         ConsumerEvent::TopicDeleted(topic) => {
+                            self.uncommitted.retain(|partition, _| partition.topic != topic);
                             return Ok(GroupEvent::TopicDeleted(topic));
                         }
                         ConsumerEvent::TopicReplaced(topic) => {
                             // They are places in the old one.
                             self.uncommitted.retain(|partition, _| partition.topic != topic);
+                            if generation.is_outdated(self.consumer.client()) {
+                                self.leave_generation(Standing::Rebalancing).await?;
+                            }
                             return Ok(GroupEvent::TopicReplaced(topic));
                         }
                     };
@@ -232,6 +240,8 @@ impl GroupConsumer {
         match self.commit().await {
             // The next sign of life tells the same, and what to do.
             Err(error) if is_about_generation(&error) => Ok(()),
+            // A topic has been deleted, which an event is about to tell.
+            Err(error) if error.code() == Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) => Ok(()),
             committed => committed,
         }
     }

@@ -1,6 +1,7 @@
 //! Being a member of a group by the classic protocol: joining, syncing, and showing signs of life.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use millstream_kafka_wire::messages::{
 use millstream_kafka_wire::{ErrorCode, Str};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use super::assignor::{Candidate, RANGE, assign_range};
 use super::group::GroupConfig;
@@ -38,7 +40,7 @@ const SUBSCRIPTION_VERSION: i16 = 0;
 pub(super) enum Standing {
     /// In it.
     Member,
-    /// The group shares out its partitions anew: join again.
+    /// The group shares out its partitions anew, or has to: join again.
     Rebalancing,
     /// The group goes on without this member: join again, as a new one.
     Expelled,
@@ -51,13 +53,25 @@ pub(super) enum Standing {
 pub(super) struct Generation {
     pub committer: Committer,
     pub assignment: Vec<TopicPartition>,
+    /// Nothing where another member leads.
+    shared_out: Arc<SharedOut>,
     standing: watch::Receiver<Standing>,
-    heartbeat: AbortHandle,
+    keeping: AbortHandle,
+}
+
+/// The topics whose partitions the leader of a generation has shared out.
+type SharedOut = HashMap<Str, TopicShape>;
+
+/// What a topic looked like then; with no partition, if it was not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct TopicShape {
+    id: Uuid,
+    partitions: usize,
 }
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        self.heartbeat.abort();
+        self.keeping.abort();
     }
 }
 
@@ -73,6 +87,22 @@ impl Generation {
             Err(_) => Standing::Expelled,
         }
     }
+
+    /// Whether a topic has other partitions, as far as is known, than this member has shared out.
+    pub(super) fn is_outdated(&self, client: &Client) -> bool {
+        let mut topics = self.shared_out.iter();
+        topics.any(|(topic, then)| {
+            shape(client, topic).is_some_and(|now| now.partitions != then.partitions)
+        })
+    }
+}
+
+/// What a topic looks like, as far as is known.
+fn shape(client: &Client, topic: &str) -> Option<TopicShape> {
+    client.known_topic(topic).map(|topic| TopicShape {
+        id: topic.id,
+        partitions: topic.partitions.len(),
+    })
 }
 
 /// Joins the group of `config`, as the member `member_id` if that is not empty, and waits for an assignment.
@@ -115,12 +145,15 @@ async fn join_once(
     }
     check(joined.error_code, format!("join group '{}'", config.group))?;
 
-    let leads = joined.leader == joined.member_id && !joined.skip_assignment;
-    let assignments = if leads {
+    let (mut assignments, shared_out) = if joined.leader == joined.member_id {
         share_out(client, &joined).await?
     } else {
-        Vec::new()
+        Default::default()
     };
+    // A static leader that has come back leaves it at what was shared out before (KIP-814).
+    if joined.skip_assignment {
+        assignments.clear();
+    }
     let request = SyncGroupRequest {
         group_id: config.group.as_str().into(),
         generation_id: joined.generation_id,
@@ -149,20 +182,46 @@ async fn join_once(
         instance_id: config.instance_id.as_deref().map(Str::from),
         generation: joined.generation_id,
     };
-    let (sender, standing) = watch::channel(Standing::Member);
-    let heartbeat = heartbeat(client.clone(), config.clone(), committer.clone(), sender);
-    let heartbeat = tokio::spawn(heartbeat).abort_handle();
     // What came from a frame is copied, or it would keep the frame alive for as long as the generation lasts.
     let assignment = assigned_partitions(&assignment)
         .into_iter()
         .map(|partition| TopicPartition::new(own(&partition.topic), partition.partition))
         .collect();
-    Ok(Generation {
+    Ok(keep(client, config, committer, assignment, shared_out))
+}
+
+/// Shows signs of life from now on, and looks after the topics.
+fn keep(
+    client: &Client,
+    config: &GroupConfig,
+    committer: Committer,
+    assignment: Vec<TopicPartition>,
+    shared_out: SharedOut,
+) -> Generation {
+    let shared_out = Arc::new(shared_out);
+    let alive = heartbeat(client.clone(), config.clone(), committer.clone());
+    let others = partitions_change(
+        client.clone(),
+        config.metadata_interval,
+        assignment.clone(),
+        Arc::clone(&shared_out),
+    );
+    let (sender, standing) = watch::channel(Standing::Member);
+    let keeping = tokio::spawn(async move {
+        let ended = tokio::select! {
+            ended = alive => ended,
+            () = others => Standing::Rebalancing,
+        };
+        // The consumer may be gone, and needs to know nothing then.
+        let _ = sender.send(ended);
+    });
+    Generation {
         committer,
         assignment,
+        shared_out,
         standing,
-        heartbeat,
-    })
+        keeping: keeping.abort_handle(),
+    }
 }
 
 fn join_request(config: &GroupConfig, member_id: &Str) -> Result<JoinGroupRequest, ClientError> {
@@ -189,11 +248,11 @@ fn join_request(config: &GroupConfig, member_id: &Str) -> Result<JoinGroupReques
     })
 }
 
-/// The leader's work: every member's assignment.
+/// The leader's work: every member's assignment. Tells too what it has shared out.
 async fn share_out(
     client: &Client,
     joined: &JoinGroupResponse,
-) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
+) -> Result<(Vec<SyncGroupRequestAssignment>, SharedOut), ClientError> {
     let candidates = joined
         .members
         .iter()
@@ -204,26 +263,29 @@ async fn share_out(
         .flat_map(|candidate| &candidate.topics)
         .collect();
     let mut partitions = HashMap::new();
+    let mut shared_out = SharedOut::new();
     for topic in topics {
+        let mut then = TopicShape::default();
         match client.topic(topic).await {
             Ok(known) => {
                 partitions.insert(topic.clone(), known.partitions.len() as i32);
+                then.id = known.id;
+                then.partitions = known.partitions.len();
             }
             // Another member may wait for a topic that does not exist yet.
             Err(ClientError::NoSuchTopic(_)) => {}
             Err(error) => return Err(error),
         }
+        shared_out.insert(own(topic), then);
     }
     let shares = assign_range(&candidates, &partitions);
-    shares
-        .into_iter()
-        .map(|(member_id, share)| {
-            Ok(SyncGroupRequestAssignment {
-                member_id,
-                assignment: to_blob(&share)?,
-            })
+    let assignments = shares.into_iter().map(|(member_id, share)| {
+        Ok(SyncGroupRequestAssignment {
+            member_id,
+            assignment: to_blob(&share)?,
         })
-        .collect()
+    });
+    Ok((assignments.collect::<Result<_, ClientError>>()?, shared_out))
 }
 
 fn to_candidate(member: &JoinGroupResponseMember) -> Result<Candidate, ClientError> {
@@ -259,13 +321,8 @@ fn own(text: &Str) -> Str {
     Str::from(text.to_string())
 }
 
-/// Shows signs of life until the generation ends, one way or another.
-async fn heartbeat(
-    client: Client,
-    config: GroupConfig,
-    committer: Committer,
-    standing: watch::Sender<Standing>,
-) {
+/// Shows signs of life until the generation ends, one way or another. Returns how.
+async fn heartbeat(client: Client, config: GroupConfig, committer: Committer) -> Standing {
     let request = HeartbeatRequest {
         group_id: config.group.as_str().into(),
         generation_id: committer.generation,
@@ -287,7 +344,7 @@ async fn heartbeat(
             .await
             .and_then(|response| check(response.error_code, "heartbeat"));
         let Err(error) = outcome else { continue };
-        let ended = match error.code() {
+        return match error.code() {
             Some(ErrorCode::REBALANCE_IN_PROGRESS) => Standing::Rebalancing,
             Some(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) => {
                 Standing::Expelled
@@ -300,9 +357,36 @@ async fn heartbeat(
             }
             _ => Standing::Failed(error),
         };
-        // The consumer may be gone, and needs to know nothing then.
-        let _ = standing.send(ended);
-        return;
+    }
+}
+
+/// Resolves when a topic that was shared out has other partitions: the leader joins again then, which makes the group share
+/// out anew. For those who do not lead it never does.
+async fn partitions_change(
+    client: Client,
+    every: Duration,
+    assignment: Vec<TopicPartition>,
+    shared_out: Arc<SharedOut>,
+) {
+    if shared_out.is_empty() {
+        return std::future::pending().await;
+    }
+    let topics: Vec<&str> = shared_out.keys().map(|topic| &**topic).collect();
+    let is_read = |topic: &Str| assignment.iter().any(|one| one.topic == *topic);
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = client.refresh_topics(&topics).await {
+            tracing::debug!(%error, "metadata not refreshed");
+        }
+        // Of one in the place of another, whoever reads it learns in its turn, behind what is still to come of the old one.
+        let changed = |(topic, then): (&Str, &TopicShape)| {
+            shape(&client, topic).is_some_and(|now| {
+                now.partitions != then.partitions && (now.id == then.id || !is_read(topic))
+            })
+        };
+        if shared_out.iter().any(changed) {
+            return;
+        }
     }
 }
 

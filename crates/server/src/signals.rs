@@ -34,11 +34,35 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
             };
-            let now = Instant::now();
-            let before = self.last.replace(now);
-            if before.is_none_or(|before| now - before > ECHO) {
+            if is_new(&mut self.last, Instant::now()) {
                 return name;
             }
         }
+    }
+}
+
+/// Whether a signal that comes `now` is another one than the `last`.
+fn is_new(last: &mut Option<Instant>, now: Instant) -> bool {
+    let is_new = last.is_none_or(|last| now - last > ECHO);
+    if is_new {
+        *last = Some(now);
+    }
+    is_new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_twice_at_once_counts_once() {
+        let mut last = None;
+        let first = Instant::now();
+        let after = |ms| first + Duration::from_millis(ms);
+        assert!(is_new(&mut last, first));
+        assert!(!is_new(&mut last, after(1)));
+        assert!(!is_new(&mut last, after(100)));
+        assert!(is_new(&mut last, after(101)), "a person insists");
+        assert!(!is_new(&mut last, after(150)));
     }
 }

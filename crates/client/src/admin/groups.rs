@@ -270,7 +270,12 @@ impl Client {
                 .find(|code| code.is_error())
                 .unwrap_or(ErrorCode::NONE)
         };
-        let response = self.call_coordinator(group, &request, code).await?;
+        // A partition that is not there has been deleted: there is nothing to wait for.
+        let passing = |response: &OffsetCommitResponse| match code(response) {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => ErrorCode::NONE,
+            code => code,
+        };
+        let response = self.call_coordinator(group, &request, passing).await?;
         check(
             code(&response),
             format!("commit offsets of group '{group}'"),

@@ -29,7 +29,7 @@ pub struct GroupConfig {
     pub heartbeat_interval: Duration,
     /// How long this member may work on what it was given when the group shares out its partitions anew.
     pub rebalance_timeout: Duration,
-    /// How often the group's leader looks whether topics have other partitions than it has shared out.
+    /// How often the group's leader looks whether topics have got more partitions.
     pub metadata_interval: Duration,
     /// Where to start in a partition in which the group has not committed anything.
     pub start: OffsetSpec,
@@ -123,9 +123,6 @@ impl GroupConsumer {
                         ConsumerEvent::TopicReplaced(topic) => {
                             // They are places in the old one.
                             self.uncommitted.retain(|partition, _| partition.topic != topic);
-                            if generation.is_outdated(self.consumer.client()) {
-                                self.leave_generation(Standing::Rebalancing).await?;
-                            }
                             return Ok(GroupEvent::TopicReplaced(topic));
                         }
                     };

@@ -1,7 +1,7 @@
 //! Being a member of a group by the classic protocol: joining, syncing, and showing signs of life.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,8 +53,6 @@ pub(super) enum Standing {
 pub(super) struct Generation {
     pub committer: Committer,
     pub assignment: Vec<TopicPartition>,
-    /// Nothing where another member leads.
-    shared_out: Arc<SharedOut>,
     standing: watch::Receiver<Standing>,
     keeping: AbortHandle,
 }
@@ -86,14 +84,6 @@ impl Generation {
             Ok(standing) => standing.clone(),
             Err(_) => Standing::Expelled,
         }
-    }
-
-    /// Whether a topic has other partitions, as far as is known, than this member has shared out.
-    pub(super) fn is_outdated(&self, client: &Client) -> bool {
-        let mut topics = self.shared_out.iter();
-        topics.any(|(topic, then)| {
-            shape(client, topic).is_some_and(|now| now.partitions != then.partitions)
-        })
     }
 }
 
@@ -198,27 +188,25 @@ fn keep(
     assignment: Vec<TopicPartition>,
     shared_out: SharedOut,
 ) -> Generation {
-    let shared_out = Arc::new(shared_out);
     let alive = heartbeat(client.clone(), config.clone(), committer.clone());
-    let others = partitions_change(
-        client.clone(),
-        config.metadata_interval,
-        assignment.clone(),
-        Arc::clone(&shared_out),
-    );
+    let others = partitions_added(client.clone(), config.metadata_interval, shared_out);
     let (sender, standing) = watch::channel(Standing::Member);
     let keeping = tokio::spawn(async move {
-        let ended = tokio::select! {
-            ended = alive => ended,
-            () = others => Standing::Rebalancing,
-        };
+        let mut alive = pin!(alive);
         // The consumer may be gone, and needs to know nothing then.
+        let ended = tokio::select! {
+            ended = &mut alive => ended,
+            () = others => {
+                let _ = sender.send(Standing::Rebalancing);
+                // It stays a member until it has joined again.
+                alive.await
+            }
+        };
         let _ = sender.send(ended);
     });
     Generation {
         committer,
         assignment,
-        shared_out,
         standing,
         keeping: keeping.abort_handle(),
     }
@@ -360,32 +348,31 @@ async fn heartbeat(client: Client, config: GroupConfig, committer: Committer) ->
     }
 }
 
-/// Resolves when a topic that was shared out has other partitions: the leader joins again then, which makes the group share
+/// Resolves when a topic has other partitions than were shared out: the leader joins again then, which makes the group share
 /// out anew. For those who do not lead it never does.
-async fn partitions_change(
-    client: Client,
-    every: Duration,
-    assignment: Vec<TopicPartition>,
-    shared_out: Arc<SharedOut>,
-) {
+async fn partitions_added(client: Client, every: Duration, mut shared_out: SharedOut) {
     if shared_out.is_empty() {
         return std::future::pending().await;
     }
-    let topics: Vec<&str> = shared_out.keys().map(|topic| &**topic).collect();
-    let is_read = |topic: &Str| assignment.iter().any(|one| one.topic == *topic);
     loop {
         tokio::time::sleep(every).await;
+        let topics: Vec<&str> = shared_out.keys().map(|topic| &**topic).collect();
         if let Err(error) = client.refresh_topics(&topics).await {
             tracing::debug!(%error, "metadata not refreshed");
         }
-        // Of one in the place of another, whoever reads it learns in its turn, behind what is still to come of the old one.
-        let changed = |(topic, then): (&Str, &TopicShape)| {
-            shape(&client, topic).is_some_and(|now| {
-                now.partitions != then.partitions && (now.id == then.id || !is_read(topic))
-            })
-        };
-        if shared_out.iter().any(changed) {
-            return;
+        for (topic, then) in &mut shared_out {
+            let Some(now) = shape(&client, topic) else {
+                continue;
+            };
+            // One in the place of another is read from its beginning by whoever has its partitions. To join again now would
+            // commit places in the old one.
+            let was_there = then.partitions > 0;
+            if was_there && now.id != then.id {
+                *then = now;
+            }
+            if now.partitions != then.partitions {
+                return;
+            }
         }
     }
 }

@@ -58,6 +58,18 @@ async fn drain(member: &mut GroupConsumer, count: u64) {
     }
 }
 
+/// What both are assigned when they share out partitions anew.
+async fn share(
+    first: &mut GroupConsumer,
+    second: &mut GroupConsumer,
+) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+    let assigned = tokio::join!(event(first), event(second));
+    let (GroupEvent::Assigned(first), GroupEvent::Assigned(second)) = assigned else {
+        panic!("both are assigned anew");
+    };
+    (first, second)
+}
+
 #[tokio::test]
 async fn a_member_reads_all_commits_and_goes_on_where_it_was() {
     let client = cluster().await;
@@ -110,10 +122,7 @@ async fn members_share_and_take_over() {
     assert!(matches!(event(&mut first).await, GroupEvent::Assigned(all) if all.len() == 4));
 
     let mut second = member(&client, config(&group, &topic));
-    let (mine, theirs) = tokio::join!(event(&mut first), event(&mut second));
-    let (GroupEvent::Assigned(mine), GroupEvent::Assigned(theirs)) = (mine, theirs) else {
-        panic!("both are assigned anew");
-    };
+    let (mine, theirs) = share(&mut first, &mut second).await;
     assert_eq!((mine.len(), theirs.len()), (2, 2));
     let all: BTreeSet<_> = mine.into_iter().chain(theirs).collect();
     assert_eq!(all.len(), 4);
@@ -150,10 +159,7 @@ async fn a_member_without_partitions_stands_by() {
     let mut first = member(&client, config(&group, &topic));
     event(&mut first).await;
     let mut second = member(&client, config(&group, &topic));
-    let (mine, theirs) = tokio::join!(event(&mut first), event(&mut second));
-    let (GroupEvent::Assigned(mine), GroupEvent::Assigned(theirs)) = (mine, theirs) else {
-        panic!("both are assigned anew");
-    };
+    let (mine, theirs) = share(&mut first, &mut second).await;
     assert_eq!(mine.len() + theirs.len(), 1);
     let (reading, mut idle) = if mine.is_empty() {
         (second, first)

@@ -61,7 +61,7 @@ pub(super) struct Generation {
 type SharedOut = HashMap<Str, TopicShape>;
 
 /// What a topic looked like then; with no partition, if it was not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct TopicShape {
     id: Uuid,
     partitions: usize,
